@@ -1,0 +1,62 @@
+"""Calls of the storages, off the event loop: a storage that sleeps holds up only those who ask it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage
+from daglens.storage.errors import DaglensError, StorageUnavailable
+
+if TYPE_CHECKING:
+    from daglens.instance import Instance
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class StorageCalls:
+    """Calls an instance's four storages in threads, each at most `pool_size` times at once. One per server process."""
+
+    def __init__(self, instance: Instance) -> None:
+        self.instance = instance
+        self._limiters: dict[int, CapacityLimiter] = {}
+
+    async def runs(self, call: Callable[[RunStorage], T]) -> T:
+        """What `call` gives for the run storage.
+
+        Raises:
+            DaglensError: What the storage raised; StorageUnavailable for anything that the contract doesn't foresee.
+        """
+        return await self._call(self.instance.runs, call)
+
+    async def events(self, call: Callable[[EventLogStorage], T]) -> T:
+        """What `call` gives for the event log storage; raises as `runs`."""
+        return await self._call(self.instance.events, call)
+
+    async def compute_logs(self, call: Callable[[ComputeLogManager], T]) -> T:
+        """What `call` gives for the compute log manager; raises as `runs`."""
+        return await self._call(self.instance.compute_logs, call)
+
+    async def artifacts(self, call: Callable[[ArtifactStorage], T]) -> T:
+        """What `call` gives for the artifact storage; raises as `runs`."""
+        return await self._call(self.instance.artifacts, call)
+
+    async def _call(self, storage: S, call: Callable[[S], T]) -> T:
+        limiter = self._limiters.get(id(storage))
+        if limiter is None:
+            limiter = self._limiters[id(storage)] = CapacityLimiter(_size(storage))
+        try:
+            return await to_thread.run_sync(call, storage, limiter=limiter)
+        except DaglensError:
+            raise
+        except Exception as error:
+            # A client can't tell a driver's error from a plug-in's bug; the server's log has the traceback of both.
+            raise StorageUnavailable("The server's log says more.") from error
+
+
+def _size(storage: object) -> int:
+    size = getattr(storage, "pool_size", 1)
+    return max(1, size) if isinstance(size, int) else 1

@@ -1,0 +1,64 @@
+"""What the resolvers of one operation share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from daglens.resolvers.calls import StorageCalls
+from daglens.resolvers.errors import BadWait
+from daglens.resolvers.loaders import Loaders
+from daglens.storage.drafts import now_us
+
+if TYPE_CHECKING:
+    from daglens.instance import Instance
+
+
+class EventHub(Protocol):
+    """What a resolver asks of the live hub of this server (live.py)."""
+
+    async def wait_for_events(self, run_id: str, after_seq: int, timeout_s: float) -> bool:
+        """Wait until the run's log has an event beyond `after_seq` or was deleted; False when the time is up."""
+        ...
+
+
+@dataclass
+class RequestContext:
+    """One per operation; what lives longer (instance, calls, hub) is handed in by the server.
+
+    Attributes:
+        calls: Calls of the instance's storages; one for the whole server.
+        hub: None where nothing is live (a script, a test): then nobody can wait for events.
+        url_prefix: The path below which the server is reached, without a slash at its end; "" at the root.
+        clock: Microseconds since 1970-01-01 UTC.
+        loaders: Batched reads of this operation.
+    """
+
+    calls: StorageCalls
+    hub: EventHub | None = None
+    url_prefix: str = ""
+    clock: Callable[[], int] = now_us
+    loaders: Loaders = field(init=False)
+    _waiting_field: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.loaders = Loaders(self.calls)
+
+    @property
+    def instance(self) -> Instance:
+        """The instance that is served."""
+        return self.calls.instance
+
+    def begin_waiting(self) -> EventHub:
+        """The hub, for the one field of this operation that may wait.
+
+        Raises:
+            BadWait: Another field waits already, or nothing is live here.
+        """
+        if self._waiting_field:
+            raise BadWait("Only one field of an operation may have `waitSeconds`.")
+        if self.hub is None:
+            raise BadWait("This server has no live feed.")
+        self._waiting_field = True
+        return self.hub
