@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol, Self, runtime_checkable
 
+from daglens.storage.drafts import now_us
 from daglens.storage.records import (
     AddedRun,
     Appended,
@@ -176,6 +177,10 @@ class RunStorage(Storage, Protocol):
         An id without a row gets a tombstone too. Tombstones older than 90 days go on the way.
         """
         ...
+
+    def now_us(self) -> int:
+        """The storage's clock, in microseconds since 1970-01-01 UTC: what heartbeats are compared with."""
+        return now_us()
 
     @abstractmethod
     def changes(self, after: str | None, limit: int) -> RunChanges:
