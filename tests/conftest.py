@@ -1,13 +1,23 @@
-"""What all tests share: skipped tests count as failed where a skip would hide that nothing was tested (CI)."""
+"""What all tests share: an environment that is not this machine's, and skips that count as failures in CI."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 import pytest
 
 AnyReport = TypeVar("AnyReport", pytest.TestReport, pytest.CollectReport)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test or child of one finds the user's own instance, or a setting that changes how Python buffers."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DAGSTER_HOME", "DAGLENS_RUN_ID", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data-home")))
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

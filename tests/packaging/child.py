@@ -7,11 +7,9 @@ from pathlib import Path
 
 
 def child_environment(*first_on_path: Path, **more: str) -> dict[str, str]:
-    """This process's environment without what changes how Python runs, the folders put before PATH."""
-    left_out = {"PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "PYTHONPATH"}
-    environment = {name: value for name, value in os.environ.items() if name not in left_out}
-    environment["PATH"] = os.pathsep.join([*map(str, first_on_path), environment.get("PATH", os.defpath)])
-    return environment | more
+    """This process's environment with the folders put before PATH."""
+    path = os.pathsep.join([*map(str, first_on_path), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, **more}
 
 
 def program(folder: Path, name: str, shell: str) -> Path:
