@@ -25,10 +25,10 @@ else
     as_root="sudo -n env" # nobody there to type a password
 fi
 
-echo "$sentence Installing them."
+echo "$sentence Installing them. (Where systemd runs, Debian starts nginx and pgbouncer as services too; the tests need neither.)"
 # shellcheck disable=SC2086 # words on purpose
 if ! { $as_root apt-get update -qq </dev/null &&
-    $as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing </dev/null; }; then
+    $as_root DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing </dev/null >/dev/null; }; then
     echo "$sentence apt-get failed, as it says above. Run as root: apt-get install$missing" >&2
     exit 1
 fi
