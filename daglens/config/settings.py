@@ -1,0 +1,96 @@
+"""The `daglens:` section of dagster.yaml: the settings that are daglens's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Bounds of a number, both included; used as `Annotated[int, Between(1, 10)]` in a Config."""
+
+    low: float
+    high: float
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """How pydantic checks them."""
+        from pydantic_core import PydanticCustomError, core_schema
+
+        def check(value: float) -> float:
+            if not self.low <= value <= self.high:
+                # Without the value: the field might be anybody's.
+                raise PydanticCustomError(
+                    "out_of_bounds", "must be from {low} to {high}", {"low": f"{self.low:,}", "high": f"{self.high:,}"}
+                )
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Which finished runs are deleted by themselves. By default none.
+
+    Attributes:
+        older_than_days: Delete runs that ended longer ago; None: delete none.
+        statuses: Only runs with one of these.
+        keep_last: The newest so many runs stay, however old.
+    """
+
+    older_than_days: Annotated[float, Between(0.01, 36_500)] | None = None
+    statuses: tuple[Literal["SUCCESS", "FAILURE", "CANCELED"], ...] = ("SUCCESS", "FAILURE", "CANCELED")
+    keep_last: Annotated[int, Between(0, 2**31)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may talk to the server. Loopback always may.
+
+    Attributes:
+        allowed_hosts: Names that requests may carry in `Host`, besides loopback's; `*.example.org` takes sub-domains.
+        allowed_origins: Pages, as `https://example.org`, that may open WebSockets and read answers (CORS).
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may ask for.
+
+    Attributes:
+        max_page: Cap on `limit` of every list; a higher one gives this many.
+        max_body_bytes: Size of a request's body; a larger one is refused.
+    """
+
+    max_page: Annotated[int, Between(1, 1000)] = 1000
+    max_body_bytes: Annotated[int, Between(1024, 2**30)] = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """How live feeds run.
+
+    Attributes:
+        poll_interval_s: How often a storage is asked for news where nothing gives a hint of them.
+        ping_interval_s: How often an idle WebSocket or SSE connection hears from the server, so that proxies keep it.
+    """
+
+    poll_interval_s: Annotated[float, Between(0.01, 60)] = 0.25
+    ping_interval_s: Annotated[float, Between(1, 3600)] = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The `daglens:` section; what it leaves out has the defaults."""
+
+    retention: Retention = field(default_factory=Retention)
+    access: Access = field(default_factory=Access)
+    limits: Limits = field(default_factory=Limits)
+    live: Live = field(default_factory=Live)
+
+
+NOT_CARRIED_OUT_YET: Final = frozenset({"retention"})
+"""Parts of the section that are read and checked, but that this version does nothing with; who sets one is told so."""
