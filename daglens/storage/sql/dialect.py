@@ -1,0 +1,25 @@
+"""The few words in which SQL databases differ here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Dialect(Protocol):
+    """How a database says it. Parameters are written `:name`."""
+
+    look_up: str
+    """A join that walks the left side and looks up the right one, in the order given."""
+
+    def any_of(self, column: str, parameter: str) -> str:
+        """A condition: `column` is one of the values in one parameter."""
+        ...
+
+    def values(self, texts: Sequence[str]) -> Any:
+        """The value of that one parameter."""
+        ...
+
+    def filter_only(self, column: str) -> str:
+        """`column`, written so that no index is chosen for it."""
+        ...

@@ -1,0 +1,219 @@
+"""Lists of runs as SQL text: which index is walked, what is filtered on the way, and where a page begins.
+
+A list is ordered by (created_at_us, run_id). Every index that can lead ends with these two, so a page is one walk along
+one index from where the last page ended, without sorting. Which index leads is chosen by counting how many entries each
+condition leaves, up to PROBE_LIMIT: one statement, and no statistics that could be out of date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from daglens.storage.records import RunFilter, RunPosition, TagFilter
+from daglens.storage.sql.dialect import Dialect
+
+PROBE_LIMIT = 500
+"""Runs that are gathered and sorted rather than found by walking an index that is in order."""
+
+_MOST_STREAMS = 16
+"""Values of one condition that are merged as ordered streams."""
+
+
+class _Lead(Enum):
+    RUNS = "runs"
+    TAGS = "tags"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A condition that could lead.
+
+    Attributes:
+        streams: One condition per value; each alone gives runs in order. Empty: it has to be gathered and sorted.
+        whole: The condition for all values together.
+        covers: Names of the filter's parts that it fulfils.
+    """
+
+    lead: _Lead
+    whole: str
+    covers: str
+    streams: Sequence[str] = ()
+
+    @property
+    def table(self) -> str:
+        return "run_tags AS t" if self.lead is _Lead.TAGS else "runs AS r"
+
+    @property
+    def order_table(self) -> str:
+        return "t" if self.lead is _Lead.TAGS else "r"
+
+
+@dataclass(slots=True)
+class RunQuery:
+    """The question behind a list of runs; `matches_nothing` when a list in it is empty.
+
+    Ids and texts that can't be stored have been taken out of it already, times are within 64 bits.
+    """
+
+    filter: RunFilter
+    dialect: Dialect
+    newest_first: bool = True
+    after: RunPosition | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    candidates: list[_Candidate] = field(default_factory=list)
+    _conditions: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wanted = self.filter
+        self._times()
+        self._choice("pipeline_name", "pipeline", wanted.pipeline_names)
+        self._choice("status", "status", None if wanted.statuses is None else [s.value for s in wanted.statuses])
+        self._choice("parent_run_id", "parent", None if wanted.parent_run_id is None else [wanted.parent_run_id])
+        if wanted.root_run_id is not None:
+            self.parameters["root"] = wanted.root_run_id
+            own = "(r.run_id = :root AND (r.root_run_id IS NULL OR r.root_run_id <> :root))"
+            whole = "(r.root_run_id = :root OR r.run_id = :root)"
+            self._conditions["root"] = whole
+            self.candidates.append(_Candidate(_Lead.RUNS, whole, "root", ("r.root_run_id = :root", own)))
+        if wanted.run_ids is not None:
+            self.parameters["ids"] = self.dialect.values(list(dict.fromkeys(wanted.run_ids)))
+            whole = self.dialect.any_of("r.run_id", "ids")
+            self._conditions["ids"] = whole
+            self.candidates.append(_Candidate(_Lead.RUNS, whole, "ids"))
+        for index, tag in enumerate(dict.fromkeys(wanted.tags or ())):
+            self._tag(index, tag)
+
+    @property
+    def needs_probe(self) -> bool:
+        """False when there is nothing to choose from."""
+        return len(self.candidates) > 1 or any(not c.streams for c in self.candidates)
+
+    @property
+    def matches_nothing(self) -> bool:
+        """True when no run can match."""
+        lists = (self.filter.run_ids, self.filter.pipeline_names, self.filter.statuses, self.filter.tags)
+        return any(chosen is not None and not chosen for chosen in lists)
+
+    # ------------------------------------------------------------ parts of the filter
+
+    def _times(self) -> None:
+        wanted = self.filter
+        bounds = (
+            ("updated_at_us", ">=", "updated_after", wanted.updated_after_us),
+            ("updated_at_us", "<", "updated_before", wanted.updated_before_us),
+        )
+        conditions = []
+        for column, operator, name, value in bounds:
+            if value is not None:
+                self.parameters[name] = value
+                conditions.append(f"{{}}{column} {operator} :{name}")
+        if conditions:
+            own = " AND ".join(conditions)
+            self._conditions["updated"] = own.format(*[self.dialect.filter_only("r.")] * len(conditions))
+            if wanted.updated_after_us is not None:
+                whole = own.format(*["r."] * len(conditions))
+                self.candidates.append(_Candidate(_Lead.RUNS, whole, "updated"))
+
+    def _choice(self, column: str, name: str, values: Sequence[str] | None) -> None:
+        if values is None:
+            return
+        values = list(dict.fromkeys(values))
+        self.parameters[name] = self.dialect.values(values)
+        streams: list[str] = []
+        if len(values) <= _MOST_STREAMS:
+            for index, value in enumerate(values):
+                self.parameters[f"{name}{index}"] = value
+                streams.append(f"r.{column} = :{name}{index}")
+        whole = streams[0] if len(streams) == 1 else self.dialect.any_of(f"r.{column}", name)
+        self._conditions[name] = (
+            f"{self.dialect.filter_only(f'r.{column}')} = :{name}0"
+            if len(streams) == 1
+            else self.dialect.any_of(self.dialect.filter_only(f"r.{column}"), name)
+        )
+        self.candidates.append(_Candidate(_Lead.RUNS, whole, name, streams))
+
+    def _tag(self, index: int, tag: TagFilter) -> None:
+        name = f"tag{index}"
+        self.parameters[f"{name}_key"] = tag.key
+        condition = f"{{}}.key = :{name}_key"
+        if tag.value is not None:
+            self.parameters[f"{name}_value"] = tag.value
+            condition += f" AND {{}}.value = :{name}_value"
+        own = condition.replace("{}", "t")
+        self._conditions[name] = (
+            f"EXISTS (SELECT 1 FROM run_tags AS {name} WHERE {name}.run_id = r.run_id AND "
+            f"{condition.replace('{}', name)})"
+        )
+        self.candidates.append(_Candidate(_Lead.TAGS, own, name, (own,)))
+
+    def _range(self, table: str) -> list[str]:
+        """Conditions on the order's own columns: created, and the page's beginning."""
+        conditions = []
+        for operator, name, value in (
+            (">=", "created_after", self.filter.created_after_us),
+            ("<", "created_before", self.filter.created_before_us),
+        ):
+            if value is not None:
+                self.parameters[name] = value
+                conditions.append(f"{table}.created_at_us {operator} :{name}")
+        if self.filter.updated_before_us is not None:
+            # No run is updated before it is created; so this ends the walk where nothing more can match.
+            conditions.append(f"{table}.created_at_us < :updated_before")
+        if self.after is not None:
+            self.parameters["after_us"], self.parameters["after_id"] = self.after
+            beyond = "<" if self.newest_first else ">"
+            conditions.append(f"({table}.created_at_us, {table}.run_id) {beyond} (:after_us, :after_id)")
+        return conditions
+
+    # ------------------------------------------------------------ statements
+
+    def probe(self) -> str:
+        """SQL for one row: how many runs each candidate leaves, counted no further than PROBE_LIMIT + 1."""
+        counts = (
+            f"(SELECT count(*) FROM (SELECT 1 FROM {c.table} WHERE "
+            f"{' AND '.join([c.whole, *self._range(c.order_table)])} LIMIT {PROBE_LIMIT + 1}) AS c{index})"
+            for index, c in enumerate(self.candidates)
+        )
+        return f"SELECT {', '.join(counts)}"
+
+    def choose(self, counts: Sequence[int]) -> _Candidate | None:
+        """The candidate to lead, by the counts of `probe`; None: walk all runs in order."""
+        ranked = [
+            (count, len(candidate.streams), index)
+            for index, (candidate, count) in enumerate(zip(self.candidates, counts, strict=True))
+            # Runs given by id are never more than the caller named.
+            if candidate.streams or count <= PROBE_LIMIT or candidate.covers == "ids"
+        ]
+        return self.candidates[min(ranked)[2]] if ranked else None
+
+    def page(self, lead: _Candidate | None, columns: str) -> str:
+        """SQL for the runs in order, at most `:limit`; `columns` are of table r."""
+        direction = "DESC" if self.newest_first else "ASC"
+        order = f"ORDER BY {{0}}.created_at_us {direction}, {{0}}.run_id {direction} LIMIT :limit"
+        if lead is None:
+            return f"{self._select(columns, None, '', 'r')} {order.format('r')}"
+        if len(lead.streams) <= 1:
+            condition = lead.streams[0] if lead.streams else lead.whole
+            return f"{self._select(columns, lead, condition, lead.order_table)} {order.format(lead.order_table)}"
+        # Each stream comes out of its index in order; the database merges them, no further than it has to.
+        streams = " UNION ALL ".join(self._select(columns, lead, stream, "r") for stream in lead.streams)
+        return f"{streams} ORDER BY created_at_us {direction}, run_id {direction} LIMIT :limit"
+
+    def count(self, lead: _Candidate | None) -> str:
+        """SQL for how many runs match, counted no further than `:limit`."""
+        inner = self._select("1", lead, "" if lead is None else lead.whole, "r" if lead is None else lead.order_table)
+        return f"SELECT count(*) FROM ({inner} LIMIT :limit) AS matching"
+
+    def _select(self, columns: str, lead: _Candidate | None, condition: str, order_table: str) -> str:
+        if lead is not None and lead.lead is _Lead.TAGS:
+            source = f"run_tags AS t {self.dialect.look_up} runs AS r ON r.run_id = t.run_id"
+        else:
+            source = "runs AS r"
+        conditions = [condition] if condition else []
+        conditions += self._range(order_table)
+        conditions += [text for part, text in self._conditions.items() if lead is None or part != lead.covers]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        return f"SELECT {columns} FROM {source}{where}"

@@ -1,0 +1,284 @@
+"""One SQLite file in one process: a connection that writes, a few that read, and who else shares them.
+
+Writing: one transaction at a time per process, begun with BEGIN IMMEDIATE. (In WAL a reader that turns writer gets
+SQLITE_BUSY at once, whatever the timeout.) Reading: up to POOL_SIZE connections that can't write.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from daglens.storage.errors import StorageUnavailable
+from daglens.storage.records import Health
+from daglens.storage.sqlite import forking, opening
+from daglens.storage.sqlite.config import Durability
+from daglens.storage.sqlite.failures import needs_new_connection, told_in_a_sentence
+from daglens.storage.sqlite.watching import ChangeWatcher
+
+POOL_SIZE = 8
+"""Reads that may run at once."""
+
+_HEALTH_TIMEOUT_S = 3.0
+_READ_CACHE_KIB = 8 * 1024
+_WAL_KEPT_BYTES = 64 * 1024 * 1024
+_VACUUM_PAGES = 1000
+_VACUUM_STEPS = 10
+
+
+class SqliteDatabase:
+    """A SQLite file, shared by the storages of this process that stand on it: see `shared`.
+
+    It is opened (made, migrated) by the first call that needs it, so that making a storage never fails.
+    """
+
+    def __init__(self, path: Path, *, durability: Durability = "full", busy_timeout_s: float = 30) -> None:
+        self.path = path
+        self.on_statement: Callable[[str], None] | None = None
+        """For tests: called with the text of every statement that runs, BEGIN and COMMIT included."""
+        self._durability = durability
+        self._busy_timeout_s = busy_timeout_s
+        self._users = 0
+        self._closed = False
+        self._renew()
+        forking.protect(self)
+
+    def _renew(self) -> None:
+        """Forget every connection and lock: a fresh start, also of a forked child."""
+        self._pid = os.getpid()
+        self._opened = False
+        self._open_lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._writer: sqlite3.Connection | None = None
+        self._readers_free = threading.BoundedSemaphore(POOL_SIZE)
+        self._idle: list[sqlite3.Connection] = []
+        self._held: list[Callable[[], None]] = []
+        self.watcher = ChangeWatcher(lambda: self._connect(reader=True))
+
+    # ------------------------------------------------------------ sharing
+
+    @classmethod
+    def shared(cls, path: Path, *, durability: Durability = "full", busy_timeout_s: float = 30) -> SqliteDatabase:
+        """The database at `path`: one object per file and process. Each `shared` has its `release`.
+
+        Of two configurations the more careful one counts: `full`, and the longer timeout.
+        """
+        key = os.path.realpath(path)
+        with _registry_lock:
+            database = _registry.get(key)
+            if database is None:
+                database = _registry[key] = cls(path, durability=durability, busy_timeout_s=busy_timeout_s)
+            elif durability == "full" and database._durability != "full":
+                database._durability = "full"
+                database._discard_writer()
+            database._busy_timeout_s = max(database._busy_timeout_s, busy_timeout_s)
+            database._users += 1
+            return database
+
+    def release(self) -> None:
+        """Undo one `shared`; the last one closes the connections."""
+        with _registry_lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            for key in [key for key, database in _registry.items() if database is self]:
+                del _registry[key]
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection and end the watches, whoever else uses them."""
+        self._closed = True
+        self.watcher.close()
+        if self._pid == os.getpid():
+            self._discard_writer()
+            while self._idle:
+                self._idle.pop().close()
+
+    # ------------------------------------------------------------ reading and writing
+
+    @contextmanager
+    def reading(self, *, snapshot: bool = False) -> Iterator[sqlite3.Connection]:
+        """A connection that reads. `snapshot`: all statements see one moment.
+
+        Raises:
+            StorageUnavailable: The file can't be read.
+        """
+        self._check_process()
+        with told_in_a_sentence(self.path), self._readers_free:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._connect(reader=True)
+            connection.set_trace_callback(self.on_statement)
+            try:
+                if snapshot:
+                    connection.execute("BEGIN")
+                yield connection
+                if snapshot:
+                    connection.execute("COMMIT")
+            except BaseException as error:
+                if not _roll_back(connection) or needs_new_connection(error):
+                    connection.close()
+                    self._reopen_after(error)
+                else:
+                    self._idle.append(connection)
+                raise
+            if self._closed:
+                connection.close()
+            else:
+                self._idle.append(connection)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that has the write lock from its first statement on; committed at the end, or undone whole.
+
+        Raises:
+            StorageUnavailable: The file can't be written, or others wrote for longer than the timeout. Nothing is
+                stored.
+        """
+        self._check_process()
+        if not self._write_lock.acquire(timeout=self._busy_timeout_s):
+            raise StorageUnavailable(
+                f"{self.path}: other threads of this process have been writing for {self._busy_timeout_s:g} s. "
+                "Nothing was stored; try again."
+            )
+        try:
+            with told_in_a_sentence(self.path):
+                connection = self._writer
+                if connection is None:
+                    connection = self._writer = self._connect(reader=False)
+                connection.set_trace_callback(self.on_statement)
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException as error:
+                    if not _roll_back(connection) or needs_new_connection(error):
+                        self._discard_writer()
+                        self._reopen_after(error)
+                    raise
+                if self._closed:
+                    self._discard_writer()
+        finally:
+            self._write_lock.release()
+
+    def health(self) -> Health:
+        """Whether the file can be opened and read."""
+        try:
+            self._open(min(self._busy_timeout_s, _HEALTH_TIMEOUT_S))
+            with self.reading() as connection:
+                connection.execute("SELECT last_change FROM run_feed").fetchone()
+        except (StorageUnavailable, sqlite3.Error) as error:
+            return Health(False, str(error))
+        return Health(True)
+
+    def give_back_space(self) -> None:
+        """Return free pages to the disk when there are many: some now, in short transactions, the rest another time."""
+        for _ in range(_VACUUM_STEPS):
+            with self.writing() as connection:
+                if connection.execute("PRAGMA freelist_count").fetchone()[0] < _VACUUM_PAGES:
+                    return
+                connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+
+    # ------------------------------------------------------------ connections
+
+    def _open(self, timeout_s: float) -> None:
+        with self._open_lock:
+            if not self._opened:
+                with told_in_a_sentence(self.path):
+                    opening.prepare_file(self.path, timeout_s)
+                self._opened = True
+
+    def _connect(self, *, reader: bool) -> sqlite3.Connection:
+        self._open(self._busy_timeout_s)
+        with told_in_a_sentence(self.path):
+            connection = opening.connect(self.path, self._busy_timeout_s)
+            try:
+                if reader:
+                    connection.execute("PRAGMA query_only = ON")
+                    connection.execute(f"PRAGMA cache_size = -{_READ_CACHE_KIB}")
+                else:
+                    connection.execute("PRAGMA foreign_keys = ON")
+                    connection.execute(f"PRAGMA synchronous = {self._durability.upper()}")
+                    # After a burst the log file shrinks to this at the next checkpoint.
+                    connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
+            except BaseException:
+                connection.close()
+                raise
+            return connection
+
+    def _discard_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(sqlite3.Error):
+                writer.close()
+
+    def _reopen_after(self, error: BaseException) -> None:
+        """The file may have been moved away: look again whether it is there and ours."""
+        if needs_new_connection(error):
+            self._opened = False
+
+    # ------------------------------------------------------------ forks
+
+    def _check_process(self) -> None:
+        # Only where a fork went past Python (forking.py sees to the others).
+        if self._pid != os.getpid():
+            self.start_in_child()
+
+    def pause_for_fork(self) -> None:
+        """Wait until nothing runs, and close every connection: SQLite's locks don't survive a fork."""
+        deadline = time.monotonic() + forking.PATIENCE_S
+
+        def held(take: Callable[..., bool], give_back: Callable[[], None]) -> bool:
+            if not take(timeout=max(0.0, deadline - time.monotonic())):
+                return False
+            self._held.append(give_back)
+            return True
+
+        held(self._open_lock.acquire, self._open_lock.release)
+        if held(self._write_lock.acquire, self._write_lock.release):
+            self._discard_writer()
+        for _ in range(POOL_SIZE):
+            held(self._readers_free.acquire, self._readers_free.release)
+        while self._idle:
+            self._idle.pop().close()
+        if self.watcher.pause(max(0.0, deadline - time.monotonic())):
+            self._held.append(self.watcher.resume)
+
+    def go_on_in_parent(self) -> None:
+        """Undo `pause_for_fork`; connections are opened again when they are needed."""
+        while self._held:
+            self._held.pop()()
+
+    def start_in_child(self) -> None:
+        """Forget what belongs to the parent. Its watches aren't ours; its connections, if any are left, stay open."""
+        forking.keep(self._writer, *self._idle)
+        self._renew()
+
+
+def _roll_back(connection: sqlite3.Connection) -> bool:
+    """End the transaction, if one is open; False when the connection is of no more use."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return False
+    return not connection.in_transaction
+
+
+_registry: dict[str, SqliteDatabase] = {}
+_registry_lock = threading.Lock()
+
+
+def _renew_registry_lock() -> None:
+    # Another thread of the parent may have held it.
+    global _registry_lock
+    _registry_lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_registry_lock)

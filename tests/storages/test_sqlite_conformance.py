@@ -1,0 +1,35 @@
+"""The SQLite storages keep the contracts' promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daglens.storage.sqlite import SqliteDatabase, SqliteRunStorage
+from daglens.testing import Clock, RunStorageConformance, RunTombstoneExpiry
+
+
+@pytest.fixture
+def databases(tmp_path: Path) -> Iterator[tuple[SqliteDatabase, SqliteDatabase]]:
+    """Two databases on one file that share nothing else, as two processes have them."""
+    path = tmp_path / "history" / "daglens.db"
+    both = (SqliteDatabase(path), SqliteDatabase(path))
+    yield both
+    for database in both:
+        database.close()
+
+
+class TestSqliteRunStorage(RunStorageConformance, RunTombstoneExpiry):
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def storage(self, databases: tuple[SqliteDatabase, SqliteDatabase], clock: Clock) -> SqliteRunStorage:
+        return SqliteRunStorage(databases[0], clock=clock)
+
+    @pytest.fixture
+    def second(self, databases: tuple[SqliteDatabase, SqliteDatabase], clock: Clock) -> SqliteRunStorage:
+        return SqliteRunStorage(databases[1], clock=clock)
