@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
-from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage
+from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage, Storage
 from daglens.storage.errors import DaglensError, StorageUnavailable
+from daglens.storage.records import Health
 
 if TYPE_CHECKING:
     from daglens.instance import Instance
 
-S = TypeVar("S")
+S = TypeVar("S", bound=Storage)
 T = TypeVar("T")
 
 
@@ -22,41 +23,59 @@ class StorageCalls:
 
     def __init__(self, instance: Instance) -> None:
         self.instance = instance
-        self._limiters: dict[int, CapacityLimiter] = {}
+        self._limiters: dict[str, CapacityLimiter] = {}
 
     async def runs(self, call: Callable[[RunStorage], T]) -> T:
         """What `call` gives for the run storage.
 
         Raises:
-            DaglensError: What the storage raised; StorageUnavailable for anything that the contract doesn't foresee.
+            DaglensError: What the storage raised, without secrets; StorageUnavailable for anything that the contract
+                doesn't foresee.
         """
-        return await self._call(self.instance.runs, call)
+        return await self._call("run_storage", self.instance.runs, call)
 
     async def events(self, call: Callable[[EventLogStorage], T]) -> T:
         """What `call` gives for the event log storage; raises as `runs`."""
-        return await self._call(self.instance.events, call)
+        return await self._call("event_log_storage", self.instance.events, call)
 
     async def compute_logs(self, call: Callable[[ComputeLogManager], T]) -> T:
         """What `call` gives for the compute log manager; raises as `runs`."""
-        return await self._call(self.instance.compute_logs, call)
+        return await self._call("compute_logs", self.instance.compute_logs, call)
 
     async def artifacts(self, call: Callable[[ArtifactStorage], T]) -> T:
         """What `call` gives for the artifact storage; raises as `runs`."""
-        return await self._call(self.instance.artifacts, call)
+        return await self._call("local_artifact_storage", self.instance.artifacts, call)
 
-    async def _call(self, storage: S, call: Callable[[S], T]) -> T:
-        limiter = self._limiters.get(id(storage))
+    async def health(self, section: str) -> Health:
+        """Whether the storage of a section answers now. Never raises; says no secrets."""
+        storage: Storage = {
+            "run_storage": self.instance.runs,
+            "event_log_storage": self.instance.events,
+            "compute_logs": self.instance.compute_logs,
+            "local_artifact_storage": self.instance.artifacts,
+        }[section]
+        try:
+            health = await self._call(section, storage, lambda asked: asked.health())
+        except DaglensError as error:
+            return Health(False, str(error))
+        if health.problem is None:
+            return health
+        return Health(health.healthy, self.instance.sections[section].clean(health.problem))
+
+    async def _call(self, section: str, storage: S, call: Callable[[S], T]) -> T:
+        limiter = self._limiters.get(section)
         if limiter is None:
-            limiter = self._limiters[id(storage)] = CapacityLimiter(_size(storage))
+            limiter = self._limiters[section] = CapacityLimiter(_size(storage))
         try:
             return await to_thread.run_sync(call, storage, limiter=limiter)
-        except DaglensError:
+        except DaglensError as error:
+            error.args = (self.instance.sections[section].clean(str(error)),)
             raise
         except Exception as error:
             # A client can't tell a driver's error from a plug-in's bug; the server's log has the traceback of both.
             raise StorageUnavailable("The server's log says more.") from error
 
 
-def _size(storage: object) -> int:
+def _size(storage: Storage) -> int:
     size = getattr(storage, "pool_size", 1)
     return max(1, size) if isinstance(size, int) else 1

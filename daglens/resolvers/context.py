@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.errors import BadWait
+from daglens.resolvers.limits import capped
 from daglens.resolvers.loaders import Loaders
 from daglens.storage.drafts import now_us
 
@@ -49,6 +50,14 @@ class RequestContext:
     def instance(self) -> Instance:
         """The instance that is served."""
         return self.calls.instance
+
+    def page_limit(self, limit: int, cap: int) -> int:
+        """The limit of a list that holds: 0 … `cap`, or the instance's own cap (`daglens: limits: max_page`).
+
+        Raises:
+            BadLimit: It is negative.
+        """
+        return capped(limit, min(cap, self.instance.settings.limits.max_page))
 
     def begin_waiting(self) -> EventHub:
         """The hub, for the one field of this operation that may wait.

@@ -1,0 +1,1 @@
+"""The GraphQL types, one module per concept. Thin: what a field means stands in `daglens.resolvers`."""

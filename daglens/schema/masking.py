@@ -1,0 +1,102 @@
+"""Entries of `errors[]`: each has a code and an errorId, which the log has too; none shows what is internal."""
+
+import logging
+import traceback
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+from graphql import GraphQLError, GraphQLSyntaxError
+
+from daglens.storage.errors import DaglensError
+
+log = logging.getLogger("daglens.server")
+
+INTERNAL = "INTERNAL"
+PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+BAD_USER_INPUT = "BAD_USER_INPUT"
+
+_FAILURES = frozenset({INTERNAL, "STORAGE_UNAVAILABLE", "STORAGE_SCHEMA_MISMATCH"})
+"""What the server's operator has to look at: logged as errors, with their traceback."""
+
+
+def masked(errors: Iterable[GraphQLError], clean: "Cleaner") -> list[GraphQLError]:
+    """The errors as clients see them. Each is logged; one exception met at several fields once, under one errorId."""
+    ids: dict[int, str] = {}
+    return [_masked(error, clean, ids) for error in errors]
+
+
+class Cleaner:
+    """Takes the secrets of an instance's configuration out of texts. Without an instance it changes nothing."""
+
+    def __init__(self, instance: Any = None) -> None:
+        self._sections = () if instance is None else tuple(instance.sections.values())
+
+    def __call__(self, text: str) -> str:
+        """The text without secrets."""
+        for section in self._sections:
+            text = section.clean(text)
+        return text
+
+
+def _masked(error: GraphQLError, clean: Cleaner, ids: dict[int, str]) -> GraphQLError:
+    if "errorId" in (error.extensions or {}):
+        return error
+    cause = _cause(error)
+    code, message = _told(error, cause)
+    known = ids.get(id(cause)) if cause is not None else None
+    error_id = known or str(uuid4())
+    if cause is not None:
+        ids[id(cause)] = error_id
+    if known is None:
+        _log(error_id, code, error, cause, clean)
+    return GraphQLError(
+        clean(message),
+        nodes=error.nodes,
+        source=error.source,
+        positions=error.positions,
+        path=error.path,
+        extensions={**_extensions(error), "code": code, "errorId": error_id},
+    )
+
+
+def _cause(error: GraphQLError) -> BaseException | None:
+    """The exception behind an error; None where the request itself is wrong."""
+    cause: BaseException | None = error.original_error
+    while isinstance(cause, GraphQLError) and cause.original_error is not None:
+        cause = cause.original_error
+    return None if isinstance(cause, GraphQLError) else cause
+
+
+def _extensions(error: GraphQLError) -> dict[str, Any]:
+    """What whoever raised a GraphQLError (a limit, an access check) says of it beside the message."""
+    return dict(error.extensions or {})
+
+
+def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
+    """Code and message for the client."""
+    if isinstance(cause, DaglensError) and cause.code != INTERNAL:
+        return cause.code, str(cause)
+    if cause is None:
+        given = _extensions(error).get("code")
+        if isinstance(given, str):
+            return given, error.message
+        if isinstance(error, GraphQLSyntaxError) or error.message.startswith("Syntax Error"):
+            return PARSE_FAILED, error.message
+        if error.path is None:
+            variable = error.message.startswith("Variable ")
+            return (BAD_USER_INPUT if variable else VALIDATION_FAILED), error.message
+        if error.message.startswith("Argument "):
+            return BAD_USER_INPUT, error.message
+    return INTERNAL, "Something went wrong in the server; its log has the details under this errorId."
+
+
+def _log(error_id: str, code: str, error: GraphQLError, cause: BaseException | None, clean: Cleaner) -> None:
+    where = ".".join(str(part) for part in error.path or ())
+    if code in _FAILURES:
+        raised = cause or error
+        text = "".join(traceback.format_exception(type(raised), raised, raised.__traceback__))
+        log.error("errorId %s: %s at %s\n%s", error_id, code, where or "(no field)", clean(text))
+    else:
+        log.info("errorId %s: %s at %s: %r", error_id, code, where or "(no field)", clean(error.message))
