@@ -215,12 +215,17 @@ def test_somebody_else_takes_the_descriptors_meanwhile(run):
     done = run(
         """
         own = os.open(LOGS + "/own", os.O_WRONLY | os.O_CREAT)
-        step = open_step("a")
+        outer = open_step("outer")
+        inner = open_step("inner")
+        outer.close()
         fd(1, "mine\\n")
+        other = open_step("other")
         os.dup2(own, 1)
-        step.close()
+        other.close()
         fd(1, "theirs\\n")
+        inner.close()
+        fd(1, "still theirs\\n")
         """
     )
-    assert done.log("a.out") == "mine\n"
-    assert done.log("own") == "theirs\n"
+    assert done.log("inner.out") == "mine\n"
+    assert done.log("own") == "theirs\nstill theirs\n"

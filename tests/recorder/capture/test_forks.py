@@ -101,3 +101,48 @@ def test_multiprocessing_children_are_in_the_step(run):
     )
     assert done.log("fork.out") == "from the pool\n"
     assert done.log("spawn.out") == "from the pool\n"
+
+
+def test_a_half_line_of_another_thread_stays_the_parents(run):
+    """A thread of the parent holds half a line when another forks: the line is whole, and no line of the child's."""
+    done = run(
+        """
+        step = open_step("a")
+        halfway, go_on = threading.Event(), threading.Event()
+        def slowly():
+            print("half", end=" ")
+            halfway.set(); go_on.wait()
+            print("line")
+        thread = threading.Thread(target=slowly); thread.start()
+        halfway.wait()
+        pid = os.fork()
+        if pid == 0:
+            # Many, so that one of them gets the identifier that the parent's thread has.
+            threads = [threading.Thread(target=print, args=("child",)) for _ in range(20)]
+            for one in threads: one.start(); one.join()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        go_on.set(); thread.join()
+        step.close()
+        """
+    )
+    assert done.log("a.out") == "child\n" * 20 + "half line\n"
+
+
+def test_after_its_own_step_a_forked_child_is_in_the_parents_again(run):
+    """Where sys.stdout is no descriptor (a notebook): a thread of a forked child, after a step of the child's own."""
+    done = run(
+        """
+        import io
+        sys.stdout = io.StringIO()
+        a = open_step("a")
+        pid = os.fork()
+        if pid == 0:
+            open_step("b").close()
+            thread = threading.Thread(target=print, args=("in a",)); thread.start(); thread.join()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        a.close()
+        """
+    )
+    assert (done.log("a.out"), done.log("b.out")) == ("in a\n", "")

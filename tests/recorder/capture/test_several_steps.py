@@ -57,6 +57,23 @@ def test_any_order_of_closing(run):
     assert done.stdout.endswith("console\nconsole too\n")
 
 
+def test_steps_that_overlap_for_ever_keep_none_of_the_past(run):
+    """Each step opens before the last one closes, a thousand times: closed steps are not held on to."""
+    run(
+        """
+        import gc
+        step = open_step("0")
+        for number in range(1, 1000):
+            following = open_step(str(number % 3))
+            step.close()
+            step = following
+        assert sum(isinstance(one, capture.StepCapture) for one in gc.get_objects()) <= 4
+        step.close()
+        assert len(os.listdir("/proc/self/fd")) < 10
+        """
+    )
+
+
 def test_no_shared_log_is_opened_for_one_step_after_the_other(run):
     """Steps that never overlap are exact, and there is no shared log."""
     done = run(
