@@ -65,6 +65,8 @@ class Redactor:
             # A driver may name the password without the URL around it.
             self.hide(password[1])
             self.hide(unquote(password[1]))
+        for parameter in _PARAMETER.finditer(text):
+            self.hide(parameter[2].strip("'\""))
         forms = {text, *(line.strip() for line in text.splitlines() if len(line.strip()) >= _SHORT)}
         for form in list(forms):
             escaped = form.encode("utf-8", "replace").decode()

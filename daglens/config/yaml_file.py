@@ -19,7 +19,7 @@ MAX_VALUES: Final = 100_000
 _STANDARD: Final = "tag:yaml.org,2002:"
 _MERGE: Final = _STANDARD + "merge"
 _NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false", "timestamp": "a date"}
-_QUOTED = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
 class _Broken:
@@ -146,8 +146,10 @@ class _Reader:
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
-        # What PyYAML quotes may be an unquoted password that begins with * or !; it is left out.
-        words = ", ".join(_QUOTED.sub("…", part) for part in (error.context, error.problem) if part)
+        words = ", ".join(_QUOTED.sub(_harmless, part) for part in (error.context, error.problem) if part)
+        begun = error.context_mark
+        if begun and mark and begun.line != mark.line:
+            words += f" (it begins in line {begun.line + 1})"
         if "alias" in words or "tag" in words or "anchor" in words:
             words += "; a text that begins with * & or ! needs quotes"
         elif "expected a single document" in words:
@@ -252,6 +254,12 @@ class _Reader:
             node.start_mark.line + 1,
         )
         return BROKEN
+
+
+def _harmless(quoted: re.Match[str]) -> str:
+    # What PyYAML quotes may be an unquoted password that begins with * or !. A sign or the name of a token is none.
+    text = quoted[1] or quoted[2] or ""
+    return quoted[0] if len(text) <= 1 or text.startswith("<") else "'…'"
 
 
 def _storable(text: str) -> bool:

@@ -1,0 +1,1 @@
+"""A storage plug-in of the tests."""

@@ -1,0 +1,145 @@
+"""The dagster.yaml that people have already."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+from daglens.config.aliases import ALIASES, NotYet, Ours, Unified
+from daglens.config.plugins import CONTRACTS, missing_methods
+from tests.unit.config_stubs import load, problems_of
+
+LOCAL = """\
+local_artifact_storage:
+  module: dagster.core.storage.root
+  class: LocalArtifactStorage
+  config: {{base_dir: {folder}/artifacts}}
+compute_logs:
+  module: dagster.core.storage.local_compute_log_manager
+  class: LocalComputeLogManager
+  config: {{base_dir: {folder}/logs, polling_timeout: 5}}
+run_storage:
+  module: dagster.core.storage.runs
+  class: SqliteRunStorage
+  config: {{base_dir: {folder}/history}}
+event_log_storage:
+  module: dagster._core.storage.event_log.sqlite.consolidated_sqlite_event_log
+  class: ConsolidatedSqliteEventLogStorage
+  config: {{base_dir: {folder}/history}}
+schedule_storage:
+  module: dagster.core.storage.schedules
+  class: SqliteScheduleStorage
+run_launcher:
+  module: dagster.core.launcher
+  class: DefaultRunLauncher
+telemetry:
+  enabled: false
+"""
+
+
+def classes(config) -> list[str]:
+    return [f"{section.module}.{section.class_name}" for section in config.sections.values()]
+
+
+def test_a_local_file_of_dagster_works_unchanged(tmp_path):
+    """Each of Dagster's local classes is answered by ours; what has no meaning here is told in two lines."""
+    config = load(tmp_path, LOCAL.format(folder=tmp_path))
+    assert classes(config) == [
+        "daglens.storage.sqlite.SqliteRunStorage",
+        "daglens.storage.sqlite.SqliteEventLogStorage",
+        "daglens.storage.compute_logs.LocalComputeLogManager",
+        "daglens.storage.artifacts.LocalArtifactStorage",
+    ]
+    assert config.sections["run_storage"].config["base_dir"] == f"{tmp_path}/history"
+    assert config.notes == (
+        "dagster.yaml: ignored, as only an orchestrator needs them: schedule_storage, run_launcher, telemetry",
+        "dagster.yaml: ignored, as they mean nothing here: compute_logs.config.polling_timeout",
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "storage:\n  sqlite:\n    base_dir: {env: FOLDER}\n",
+        "storage:\n  custom:\n    module: dagster._core.storage.sqlite_storage\n    class: DagsterSqliteStorage\n"
+        "    config:\n      base_dir: {env: FOLDER}\n",
+    ],
+)
+def test_storage_section_is_runs_and_events(text, tmp_path):
+    """Dagster's unified section stands for both storages, in one folder."""
+    config = load(tmp_path, text, FOLDER=str(tmp_path / "db"))
+    assert classes(config)[:2] == [
+        "daglens.storage.sqlite.SqliteRunStorage",
+        "daglens.storage.sqlite.SqliteEventLogStorage",
+    ]
+    for name in ("run_storage", "event_log_storage"):
+        assert config.sections[name].config["base_dir"] == str(tmp_path / "db")
+
+
+def test_mistakes_in_the_storage_section_are_told_once(tmp_path):
+    """Two storages share its configuration; a mistake in it is one problem, at its own place."""
+    assert problems_of(tmp_path, "storage:\n  sqlite:\n    basedir: x\n") == [
+        "dagster.yaml:3: storage.sqlite.basedir: unknown key, did you mean base_dir?"
+    ]
+
+
+POSTGRES = "this version of daglens has no Postgres storage yet; leave the section out to use SQLite"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "sentence"),
+    [
+        ("run_storage: {module: dagster_postgres.run_storage, class: PostgresRunStorage, config: {postgres_url: "
+         "postgresql://u:planted@db/x}}", "run_storage.class", POSTGRES),
+        ("run_storage: {module: dagster_postgres.run_storage.run_storage, class: PostgresRunStorage}",
+         "run_storage.class", POSTGRES),
+        ("run_storage: {module: dagster_postgres, class: PostgresRunStorage}", "run_storage.class", POSTGRES),
+        ("event_log_storage: {module: dagster_postgres.event_log, class: PostgresEventLogStorage}",
+         "event_log_storage.class", POSTGRES),
+        ("storage: {postgres: {postgres_db: {username: u, password: planted, hostname: db, db_name: x}}}",
+         "storage.postgres", POSTGRES),
+        ("storage: {mysql: {mysql_url: planted}}", "storage.mysql", "daglens has no MySQL storage; "),
+        ("storage: {custom: {module: dagster_postgres.storage, class: DagsterPostgresStorage}}",
+         "storage.custom", POSTGRES),
+        ("compute_logs: {module: dagster_aws.s3.compute_log_manager, class: S3ComputeLogManager, config: {bucket: b}}",
+         "compute_logs.class", "this version of daglens can't keep compute logs in S3 yet; "),
+        ("compute_logs: {module: dagster_gcp.gcs.compute_log_manager, class: GCSComputeLogManager}",
+         "compute_logs.class", "this version of daglens can't keep compute logs in Google Cloud Storage yet; "),
+        ("compute_logs: {module: dagster_azure.blob.compute_log_manager, class: AzureBlobComputeLogManager}",
+         "compute_logs.class", "this version of daglens can't keep compute logs in Azure Blob Storage yet; "),
+        ("run_storage: {module: dagster_postgres.run_storage, class: PostgressRunStorage}", "run_storage.class",
+         "daglens has nothing that answers for this class of Dagster's as a run storage, did you mean "
+         "PostgresRunStorage?"),
+        ("run_storage: {module: dagster.core.storage.runs, class: SqliteEventLogStorage}", "run_storage.class",
+         "this is an event log storage and belongs under event_log_storage; run_storage takes a run storage"),
+    ],
+)  # fmt: skip
+def test_what_is_not_there_says_what_to_use(text, place, sentence, tmp_path):
+    """A name of Dagster's without a storage behind it is one problem, which tells what to do and no secret."""
+    (problem,) = problems_of(tmp_path, text)
+    assert problem.startswith(f"dagster.yaml:1: {place}: {sentence}")
+    assert "planted" not in problem
+
+
+def test_unset_variables_are_told_beside_it(tmp_path):
+    """All problems at once, also those in the configuration of a class that isn't there."""
+    problems = problems_of(tmp_path, "storage:\n  postgres:\n    postgres_url: {env: PG_URL}\n")
+    assert len(problems) == 2
+    assert problems[1] == "dagster.yaml:3: storage.postgres.postgres_url: the environment variable PG_URL is not set"
+
+
+@pytest.mark.parametrize("name", ALIASES, ids=".".join)
+def test_every_alias_leads_somewhere(name):
+    """To a class of ours that fulfils one contract, or to a sentence."""
+    answer = ALIASES[name]
+    if isinstance(answer, Ours):
+        storage_class = getattr(importlib.import_module(answer.module), answer.class_name)
+        assert [section for section in CONTRACTS if not missing_methods(storage_class, section)]
+        fields = storage_class.Config.__dataclass_fields__
+        assert not answer.ignored_keys & set(fields)
+    elif isinstance(answer, NotYet):
+        assert "leave the section out" in answer.sentence
+    else:
+        assert isinstance(answer, Unified)
+        assert answer.key in ("sqlite", "postgres", "mysql")
