@@ -1,0 +1,210 @@
+"""The live hub of a server process: each run and each log is watched once, however many viewers it has."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from daglens.resolvers import cursors
+from daglens.resolvers.calls import StorageCalls
+from daglens.resolvers.cursors import ORIGIN
+from daglens.resolvers.live_events import RunFeed
+from daglens.resolvers.live_feed import Feed, ServerStopping
+from daglens.resolvers.live_settings import LiveSettings
+from daglens.resolvers.live_walk import EventBatch, EventWalk, RunGone
+from daglens.resolvers.names import is_name
+from daglens.storage.contract import Watch
+from daglens.storage.errors import DaglensError, RunNotFound
+from daglens.storage.records import EventFilter, Head
+
+__all__ = ["EventBatch", "LiveHub", "LiveSettings", "RunGone", "ServerStopping"]
+
+log = logging.getLogger("daglens.live")
+
+
+class LiveHub:
+    """Live feeds of one instance, on one event loop.
+
+    Hints of the storage's watch make it quick; the poll of all watched runs by one call makes it correct. A viewer is
+    a generator that holds a cursor: when it is closed, however abruptly, nothing of it stays.
+    """
+
+    def __init__(self, calls: StorageCalls, settings: LiveSettings | None = None) -> None:
+        """`calls` are those of the whole server. To be made on the event loop it serves."""
+        self.settings = settings or LiveSettings()
+        self._calls = calls
+        self._loop = asyncio.get_running_loop()
+        self._runs: dict[str, RunFeed] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._draining = False
+        self._tending: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._hints: set[str | None] = set()
+        self._hints_lock = threading.Lock()
+
+    @property
+    def viewers(self) -> int:
+        """How many feeds are being read, waits of long polls included."""
+        return sum(len(feed.viewers) for feed in self._runs.values())
+
+    @property
+    def watched_runs(self) -> int:
+        """How many runs are watched."""
+        return len(self._runs)
+
+    # ------------------------------------------------------------ what viewers ask for
+
+    async def run_events(
+        self, run_id: str, after: str | None = None, filter: EventFilter | None = None
+    ) -> AsyncGenerator[EventBatch | RunGone, None]:
+        """The events of a run after a cursor, as the contract says of `runEvents`; close the generator when done.
+
+        Raises:
+            RunNotFound, InvalidCursor
+            StorageUnavailable: While the viewer joins; later it waits until the storage answers.
+            ServerStopping
+        """
+        place = ORIGIN if after is None else cursors.parse_event_cursor(after)
+        viewer = object()
+        async with self._joined(run_id, viewer, place.seq) as feed:
+            if feed.gone:
+                yield RunGone(run_id)
+                return
+            cursors.check_place(place, feed.head)
+            async with contextlib.aclosing(
+                EventWalk(self._calls, feed, viewer, place.seq, filter).messages()
+            ) as messages:
+                async for message in messages:
+                    yield message
+
+    async def wait_for_events(self, run_id: str, after_seq: int, timeout_s: float) -> bool:
+        """Wait until the run's log has an event beyond `after_seq` or was deleted; False when the time is up, or when
+        the server is stopping.
+
+        Raises:
+            RunNotFound, StorageUnavailable
+        """
+        async with self._joined(run_id, object(), after_seq) as feed:
+
+            def has_news() -> bool:
+                return self._draining or feed.gone or feed.end_seq > after_seq
+
+            return await feed.changed(timeout_s, has_news) and not self._draining
+
+    # ------------------------------------------------------------ ends
+
+    def drain(self) -> None:
+        """The server is about to stop: let those who wait in a long poll have their answer now."""
+        self._draining = True
+        for feed in self._runs.values():
+            feed.tell()
+
+    async def close(self) -> None:
+        """End all feeds, their viewers with ServerStopping. Nothing can be watched afterwards."""
+        self._stopping = True
+        self.drain()
+        for feed in [*self._runs.values()]:
+            self._end(feed)
+        self._runs.clear()
+        self._idle.set()
+        if tasks := self._ending | ({self._tending} if self._tending is not None else set()):
+            await asyncio.wait(tasks)
+
+    def _end(self, feed: Feed) -> None:
+        task = feed.stop()
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    # ------------------------------------------------------------ runs
+
+    @asynccontextmanager
+    async def _joined(self, run_id: str, viewer: object, seq: int) -> AsyncIterator[RunFeed]:
+        """A run's feed, read afresh for this viewer, who has had the events up to `seq`."""
+        if not is_name(run_id):
+            raise RunNotFound(run_id)
+        if self._stopping:
+            raise ServerStopping
+        feed = self._runs.get(run_id)
+        if feed is None:
+            feed = self._runs[run_id] = RunFeed(self._calls, run_id, self.settings)
+            self._tend()
+        feed.viewers[viewer] = seq
+        try:
+            await feed.refresh()
+            if feed.run is None:
+                raise RunNotFound(run_id)
+            yield feed
+        finally:
+            del feed.viewers[viewer]
+            if not feed.viewers and self._runs.get(run_id) is feed:
+                del self._runs[run_id]
+                self._end(feed)
+                if not self._runs:
+                    self._idle.set()
+
+    def _tend(self) -> None:
+        self._idle.clear()
+        if self._tending is None:
+            self._tending = self._loop.create_task(self._watch_and_poll(), name="daglens-live hub")
+
+    async def _watch_and_poll(self) -> None:
+        """Lives while runs are watched, and a little longer, so that a viewer who reconnects finds the watch open."""
+        watch = await self._open_watch()
+        try:
+            while self._runs:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self.settings.poll_s):
+                        await self._idle.wait()
+                await self._poll()
+                if not self._runs and not self._stopping:
+                    await asyncio.sleep(self.settings.watch_idle_s)
+        finally:
+            # Nothing is awaited between the last look at `_runs` and this: a run that comes later starts a new task.
+            self._tending = None
+            if watch is not None:
+                await asyncio.shield(asyncio.to_thread(watch.stop))
+
+    async def _open_watch(self) -> Watch | None:
+        try:
+            return await self._calls.events(lambda storage: storage.watch(self._on_news))
+        except DaglensError as error:
+            log.warning("No hints of new events, only a look every %s s: %s", self.settings.poll_s, error)
+            return None
+
+    async def _poll(self) -> None:
+        feeds = dict(self._runs)
+        if not feeds:
+            return
+        try:
+            heads: Mapping[str, Head] = await self._calls.events(lambda storage: storage.heads(list(feeds)))
+        except DaglensError:
+            # Whichever run is to blame: each feed reads for itself, says what is wrong, and keeps its own pace.
+            for feed in feeds.values():
+                feed.wake()
+            return
+        for run_id, feed in feeds.items():
+            feed.trim()
+            feed.look(heads.get(run_id))
+
+    def _on_news(self, run_id: str | None) -> None:
+        """Called by the storage, from any thread."""
+        if run_id is not None and run_id not in self._runs:
+            return
+        with self._hints_lock:
+            scheduled = bool(self._hints)
+            self._hints.add(run_id)
+        if not scheduled:
+            # The loop is closed when the server has gone; then nobody wants to know.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._take_hints)
+
+    def _take_hints(self) -> None:
+        with self._hints_lock:
+            hints, self._hints = self._hints, set()
+        for feed in self._runs.values() if None in hints else filter(None, map(self._runs.get, filter(None, hints))):
+            feed.wake()

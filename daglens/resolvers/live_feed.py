@@ -1,0 +1,148 @@
+"""A log that grows, read once however many watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from daglens.resolvers.live_settings import LiveSettings
+from daglens.storage.errors import DaglensError, StorageUnavailable
+
+log = logging.getLogger("daglens.live")
+
+
+class ServerStopping(DaglensError):
+    """The server is stopping: subscribe again with the last cursor."""
+
+    code = "SERVER_STOPPING"
+
+
+class Feed(ABC):
+    """Reads one log when woken and tells its viewers. It lives as long as it has viewers, in one task.
+
+    A viewer holds its own place, and waits with `changed` after it has looked at what the feed holds. Both happen on
+    the event loop with nothing awaited in between, so no news falls into the gap.
+    """
+
+    def __init__(self, name: str, settings: LiveSettings, *, poll_s: float | None) -> None:
+        """`name` is what log lines call it. `poll_s`: how often it reads unwoken; None: somebody else polls for it."""
+        self.name = name
+        self.settings = settings
+        self.stopped = False
+        self._poll_s = poll_s
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._asked: asyncio.Future[None] | None = None
+        self._next_change: asyncio.Future[None] = self._loop.create_future()
+        self._last_read_at = self._loop.time() - settings.coalesce_s
+        self._failures = 0
+        self._task = self._loop.create_task(self._run(), name=f"daglens-live {name}")
+
+    @abstractmethod
+    async def read(self, *, joining: bool) -> bool:
+        """Read what is new; True when viewers have news. `joining`: somebody waits in `refresh`.
+
+        Raises:
+            StorageUnavailable: It is tried again later.
+        """
+
+    def wake(self) -> None:
+        """There may be news: read soon."""
+        self._wake.set()
+
+    async def refresh(self) -> None:
+        """Return after a read that began later than this call; all who ask meanwhile share one.
+
+        Raises:
+            StorageUnavailable: That read failed.
+            ServerStopping: The feed was stopped.
+        """
+        if self.stopped:
+            raise ServerStopping
+        if self._asked is None:
+            self._asked = self._loop.create_future()
+            self._wake.set()
+        asked = self._asked
+        await asyncio.wait([asked])
+        asked.result()
+
+    async def changed(self, timeout_s: float | None, until: Callable[[], bool]) -> bool:
+        """Wait until `until()`, looking each time the feed has news; False when the time is up first.
+
+        Raises:
+            ServerStopping: The feed was stopped.
+        """
+        deadline = None if timeout_s is None else self._loop.time() + timeout_s
+        while not until():
+            left_s = None if deadline is None else deadline - self._loop.time()
+            if left_s is not None and left_s <= 0:
+                return False
+            if self.stopped:
+                raise ServerStopping
+            await asyncio.wait([self._next_change], timeout=left_s)
+        return True
+
+    def stop(self) -> asyncio.Task[None]:
+        """End the feed: its viewers with ServerStopping, and its task, which is given back, soon."""
+        self.stopped = True
+        self._task.cancel()
+        if self._asked is not None:
+            _answer(self._asked, ServerStopping())
+            self._asked = None
+        self.tell()
+        return self._task
+
+    def tell(self) -> None:
+        """Let every viewer look again."""
+        self._next_change.set_result(None)
+        self._next_change = self._loop.create_future()
+
+    async def _run(self) -> None:
+        while True:
+            await self._woken()
+            # Taken before the read begins: who asks from here on waits for the next one.
+            asked, self._asked = self._asked, None
+            self._wake.clear()
+            self._last_read_at = self._loop.time()
+            try:
+                news = await self.read(joining=asked is not None)
+            except asyncio.CancelledError:
+                _answer(asked, ServerStopping())
+                raise
+            except Exception as error:
+                _answer(asked, error)
+                await self._pause(error)
+                continue
+            if self._failures:
+                self._failures = 0
+                log.info("%s: the storage answers again", self.name)
+            _answer(asked, None)
+            if news:
+                self.tell()
+
+    async def _woken(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_s):
+                await self._wake.wait()
+        await asyncio.sleep(max(0.0, self._last_read_at + self.settings.coalesce_s - self._loop.time()))
+
+    async def _pause(self, error: Exception) -> None:
+        self._failures += 1
+        if self._failures == 1:
+            bug = None if isinstance(error, StorageUnavailable) else error
+            log.warning("%s: %s Its viewers wait; it is tried until it answers.", self.name, error, exc_info=bug)
+        await asyncio.sleep(min(self.settings.retry_most_s, self.settings.poll_s * 2 ** min(self._failures, 20)))
+        self._wake.set()
+
+
+def _answer(asked: asyncio.Future[None] | None, error: Exception | None) -> None:
+    if asked is None:
+        return
+    if error is None:
+        asked.set_result(None)
+    else:
+        asked.set_exception(error)
+        asked.exception()  # whoever asked may have gone meanwhile
