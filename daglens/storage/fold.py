@@ -109,7 +109,8 @@ _END_STATUS = {
 def fold_step(step: StepState | None, run_id: str, seq: int, event: PreparedEvent) -> StepState:
     """The step after one more of its events (a STEP_… event with a step key).
 
-    An attempt that has ended stays ended; a START of the same attempt that comes late only tells when it began.
+    An attempt that has ended stays ended; a START of the same attempt that comes late only tells when it began. An
+    attempt that is up for retry may still end for good: who gives up, or sends no START of the next, says so that way.
     """
     assert event.step_key is not None
     if step is None:
@@ -127,7 +128,8 @@ def fold_step(step: StepState | None, run_id: str, seq: int, event: PreparedEven
     if ended is not None:
 
         def close(span: AttemptSpan) -> AttemptSpan:
-            return span if span.ended_at_us is not None else span._replace(status=ended, ended_at_us=at)
+            over = span.status.is_final or span.status is ended
+            return span if over else span._replace(status=ended, ended_at_us=at)
 
         return _set_span(step, _attempt(event.data, step.attempts), close)
     if not step.spans:
