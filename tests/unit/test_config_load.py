@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -336,3 +337,9 @@ def test_odd_keys_stay_on_one_line(tmp_path):
     """A key with line ends and escape sequences can't forge a second problem or colour a terminal."""
     (problem,) = problems_of(tmp_path, '"x\\ndagster.yaml:1: \\e[31mfake": 1\n')
     assert problem == 'dagster.yaml:1: "x dagster.yaml:1: \\x1b[31mfake": unknown section'
+
+
+def test_an_instance_without_a_file_loads_neither_yaml_nor_pydantic():
+    """A recorder without a dagster.yaml starts without what only reads one."""
+    code = "import sys, daglens.config.load; sys.exit(bool({'yaml', 'pydantic', 'sqlalchemy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
