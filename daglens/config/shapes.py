@@ -6,7 +6,7 @@ import dataclasses
 import types
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
 from daglens.config.problems import KeyPath, ProblemCode, ProblemList, did_you_mean
 from daglens.config.redaction import Redactor, looks_secret, secrets_in
@@ -156,29 +156,18 @@ class ShapeReader:
         import pydantic
 
         try:
-            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(shape)
-        except Exception as error:
-            # A Config is a plug-in author's code: any exception at all can come out of reading its annotations.
-            walk.failed = True
-            self._problems.add(
-                ProblemCode.CLASS_FAILED,
-                path,
-                f"the Config of {walk.owner} can't be read",
-                said=f"{type(error).__name__}: {error}",
-            )
-            return None
-        try:
-            value = adapter.validate_python(prepared)
+            value = pydantic.TypeAdapter(shape).validate_python(prepared)
         except pydantic.ValidationError as refused:
             walk.failed = True
             self._note(refused.errors(include_url=False, include_input=False), prepared, path, walk)
             return None
         except Exception as error:
+            # A Config is a plug-in author's code: annotations that can't be resolved, a __post_init__ that raises.
             walk.failed = True
             self._problems.add(
                 ProblemCode.CLASS_FAILED,
                 path,
-                f"the Config of {walk.owner} does not take these values",
+                f"the Config of {walk.owner} can't be made of this",
                 said=f"{type(error).__name__}: {error}",
             )
             return None
@@ -289,7 +278,8 @@ def _fields(option: Any) -> dict[str, Any] | None:
         return {
             name: field.annotation for given, field in model_fields.items() for name in _aliases(given, field, option)
         }
-    if not dataclasses.is_dataclass(option) and not is_typeddict(option):
+    # typing's own is_typeddict doesn't know those of typing_extensions, which pydantic asks for.
+    if not dataclasses.is_dataclass(option) and not hasattr(option, "__required_keys__"):
         return None
     try:
         hints = get_type_hints(option, include_extras=True)

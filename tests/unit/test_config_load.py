@@ -60,7 +60,7 @@ def section(config: str = "", *, name: str = "run_storage", cls: str = "Runs", m
         ),
         (
             section("{size: 2}", cls="Unreadable"),
-            "dagster.yaml:4: run_storage.config: the Config of Unreadable can't be read: ",
+            "dagster.yaml:4: run_storage.config: the Config of Unreadable can't be made of this: ",
         ),
         (
             section("{postgress_url: x}"),
