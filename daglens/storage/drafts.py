@@ -31,6 +31,9 @@ class EventLimits:
 
 DEFAULT_LIMITS = EventLimits()
 
+# json.dumps makes a new one in each call that asks for other than its defaults.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedEvent:
@@ -115,10 +118,10 @@ def json_text(value: Any) -> str:
     if value == {}:
         return "{}"
     try:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError):
         try:
-            text = json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+            text = _ENCODER.encode(_finite(value))
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidName(f"Event data must be JSON: {error}") from None
     # In JSON text NUL can only stand as the escape (backslash)u0000; text that talks *about* it has the backslash
@@ -126,7 +129,7 @@ def json_text(value: Any) -> str:
     if "\\u0000" in text or not text.isascii():
         text = clean_text(text)
         if "\\u0000" in text:
-            text = json.dumps(_without_nul(json.loads(text)), separators=(",", ":"), ensure_ascii=False)
+            text = _ENCODER.encode(_without_nul(json.loads(text)))
     return text
 
 

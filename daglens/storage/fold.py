@@ -174,7 +174,8 @@ def fold(
         heard_at_us: The storage's time when the batch is a sign of life of the recorder, else None.
     """
     state = head.state
-    counts = {name: getattr(head.counts, name) for name in EventCounts.__dataclass_fields__}
+    # Made with the first step event: a batch of one log message is the commonest of all.
+    counts: dict[str, int] | None = None
     changed: dict[str, StepState] = {}
     seq = head.last_seq
     for event in events:
@@ -183,6 +184,8 @@ def fold(
         if kind in et.STATUS_BY_EVENT_TYPE:
             state = fold_state(state, seq, kind, event.timestamp_us, event.data)
         elif kind in et.STEP_EVENT_TYPES:
+            if counts is None:
+                counts = {name: getattr(head.counts, name) for name in EventCounts.__dataclass_fields__}
             if kind == et.STEP_MATERIALIZATION:
                 counts["materializations"] += 1
             elif kind == et.STEP_EXPECTATION_RESULT:
@@ -201,7 +204,7 @@ def fold(
             head,
             last_seq=seq,
             state=state,
-            counts=EventCounts(**counts),
+            counts=head.counts if counts is None else EventCounts(**counts),
             heard_at_us=head.heard_at_us if heard_at_us is None else heard_at_us,
         ),
         changed,

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from daglens.storage.sqlite import SqliteDatabase, SqliteRunStorage
-from daglens.testing import Clock, RunStorageConformance, RunTombstoneExpiry
+from daglens.storage.sqlite import SqliteDatabase, SqliteEventLogStorage, SqliteRunStorage
+from daglens.testing import (
+    Clock,
+    EventLogStorageConformance,
+    EventTombstoneExpiry,
+    RunStorageConformance,
+    RunTombstoneExpiry,
+)
 
 
 @pytest.fixture
@@ -33,3 +39,17 @@ class TestSqliteRunStorage(RunStorageConformance, RunTombstoneExpiry):
     @pytest.fixture
     def second(self, databases: tuple[SqliteDatabase, SqliteDatabase], clock: Clock) -> SqliteRunStorage:
         return SqliteRunStorage(databases[1], clock=clock)
+
+
+class TestSqliteEventLogStorage(EventLogStorageConformance, EventTombstoneExpiry):
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def storage(self, databases: tuple[SqliteDatabase, SqliteDatabase], clock: Clock) -> SqliteEventLogStorage:
+        return SqliteEventLogStorage(databases[0], clock=clock)
+
+    @pytest.fixture
+    def second(self, databases: tuple[SqliteDatabase, SqliteDatabase], clock: Clock) -> SqliteEventLogStorage:
+        return SqliteEventLogStorage(databases[1], clock=clock)

@@ -55,6 +55,9 @@ _SELECT_STEPS = f"""
 SELECT {STEP_COLUMNS} FROM event_steps WHERE run_key = ? AND step_key IN (SELECT value FROM json_each(?))
 """
 
+# A table-valued function costs more than all else when there is but one.
+_SELECT_STEP = f"SELECT {STEP_COLUMNS} FROM event_steps WHERE run_key = ? AND step_key = ?"
+
 _UPSERT_STEP = f"""
 INSERT INTO event_steps (run_key, {STEP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (run_key, step_key) DO UPDATE SET status = excluded.status, spans = excluded.spans,
@@ -142,5 +145,8 @@ def _known_ids(connection: sqlite3.Connection, run_key: int, events: Sequence[Pr
 
 
 def _steps(connection: sqlite3.Connection, run_key: int, run_id: str, keys: Sequence[str]) -> dict[str, StepState]:
-    rows = connection.execute(_SELECT_STEPS, (run_key, json_array(keys)))
+    if len(keys) == 1:
+        rows = connection.execute(_SELECT_STEP, (run_key, keys[0]))
+    else:
+        rows = connection.execute(_SELECT_STEPS, (run_key, json_array(keys)))
     return {row[0]: step_of(run_id, row) for row in rows}

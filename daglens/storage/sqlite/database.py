@@ -10,23 +10,27 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import Health
 from daglens.storage.sqlite import forking, opening
 from daglens.storage.sqlite.config import Durability
-from daglens.storage.sqlite.failures import needs_new_connection, told_in_a_sentence
+from daglens.storage.sqlite.failures import in_a_sentence, needs_new_connection
 from daglens.storage.sqlite.watching import ChangeWatcher
+
+T = TypeVar("T")
 
 POOL_SIZE = 8
 """Reads that may run at once."""
 
 _HEALTH_TIMEOUT_S = 3.0
-_READ_CACHE_KIB = 8 * 1024
-_WAL_KEPT_BYTES = 64 * 1024 * 1024
+_READER_PRAGMAS = ("query_only = ON", "cache_size = -8192")
+# After a burst the write-ahead log shrinks to 64 MiB.
+_WRITER_PRAGMAS = ("foreign_keys = ON", "journal_size_limit = 67108864")
 _VACUUM_PAGES = 1000
 _VACUUM_STEPS = 10
 
@@ -101,24 +105,20 @@ class SqliteDatabase:
 
     # ------------------------------------------------------------ reading and writing
 
-    @contextmanager
-    def reading(self, *, snapshot: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection that reads. `snapshot`: all statements see one moment.
+    def read(self, work: Callable[[sqlite3.Connection], T], *, snapshot: bool = False) -> T:
+        """What `work` makes of a connection that reads. `snapshot`: all its statements see one moment.
 
         Raises:
             StorageUnavailable: The file can't be read.
         """
         self._check_process()
-        with told_in_a_sentence(self.path), self._readers_free:
+        with self._readers_free:
+            connection = self._take_reader()
             try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = self._connect(reader=True)
-            connection.set_trace_callback(self.on_statement)
-            try:
+                connection.set_trace_callback(self.on_statement)
                 if snapshot:
                     connection.execute("BEGIN")
-                yield connection
+                done = work(connection)
                 if snapshot:
                     connection.execute("COMMIT")
             except BaseException as error:
@@ -127,15 +127,17 @@ class SqliteDatabase:
                     self._reopen_after(error)
                 else:
                     self._idle.append(connection)
-                raise
+                raise in_a_sentence(self.path, error) from error
             if self._closed:
                 connection.close()
             else:
                 self._idle.append(connection)
+            return done
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that has the write lock from its first statement on; committed at the end, or undone whole.
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` makes of a transaction that has the write lock from its first statement on.
+
+        It is committed when `work` returns, and undone whole when it raises.
 
         Raises:
             StorageUnavailable: The file can't be written, or others wrote for longer than the timeout. Nothing is
@@ -148,22 +150,22 @@ class SqliteDatabase:
                 "Nothing was stored; try again."
             )
         try:
-            with told_in_a_sentence(self.path):
-                connection = self._writer
-                if connection is None:
-                    connection = self._writer = self._connect(reader=False)
+            connection = self._writer
+            if connection is None:
+                connection = self._writer = self._connect(reader=False)
+            try:
                 connection.set_trace_callback(self.on_statement)
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException as error:
-                    if not _roll_back(connection) or needs_new_connection(error):
-                        self._discard_writer()
-                        self._reopen_after(error)
-                    raise
-                if self._closed:
+                connection.execute("BEGIN IMMEDIATE")
+                done = work(connection)
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if not _roll_back(connection) or needs_new_connection(error):
                     self._discard_writer()
+                    self._reopen_after(error)
+                raise in_a_sentence(self.path, error) from error
+            if self._closed:
+                self._discard_writer()
+            return done
         finally:
             self._write_lock.release()
 
@@ -171,8 +173,7 @@ class SqliteDatabase:
         """Whether the file can be opened and read."""
         try:
             self._open(min(self._busy_timeout_s, _HEALTH_TIMEOUT_S))
-            with self.reading() as connection:
-                connection.execute("SELECT last_change FROM run_feed").fetchone()
+            self.read(lambda connection: connection.execute("SELECT last_change FROM run_feed").fetchone())
         except (StorageUnavailable, sqlite3.Error) as error:
             return Health(False, str(error))
         return Health(True)
@@ -180,37 +181,40 @@ class SqliteDatabase:
     def give_back_space(self) -> None:
         """Return free pages to the disk when there are many: some now, in short transactions, the rest another time."""
         for _ in range(_VACUUM_STEPS):
-            with self.writing() as connection:
-                if connection.execute("PRAGMA freelist_count").fetchone()[0] < _VACUUM_PAGES:
-                    return
-                connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+            if not self.write(_vacuum_some):
+                return
 
     # ------------------------------------------------------------ connections
 
     def _open(self, timeout_s: float) -> None:
         with self._open_lock:
             if not self._opened:
-                with told_in_a_sentence(self.path):
+                try:
                     opening.prepare_file(self.path, timeout_s)
+                except (sqlite3.Error, OSError) as error:
+                    raise in_a_sentence(self.path, error) from error
                 self._opened = True
+
+    def _take_reader(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._connect(reader=True)
 
     def _connect(self, *, reader: bool) -> sqlite3.Connection:
         self._open(self._busy_timeout_s)
-        with told_in_a_sentence(self.path):
+        connection: sqlite3.Connection | None = None
+        try:
             connection = opening.connect(self.path, self._busy_timeout_s)
-            try:
-                if reader:
-                    connection.execute("PRAGMA query_only = ON")
-                    connection.execute(f"PRAGMA cache_size = -{_READ_CACHE_KIB}")
-                else:
-                    connection.execute("PRAGMA foreign_keys = ON")
-                    connection.execute(f"PRAGMA synchronous = {self._durability.upper()}")
-                    # After a burst the log file shrinks to this at the next checkpoint.
-                    connection.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
-            except BaseException:
+            for pragma in _READER_PRAGMAS if reader else _WRITER_PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            if not reader:
+                connection.execute(f"PRAGMA synchronous = {self._durability.upper()}")
+        except BaseException as error:
+            if connection is not None:
                 connection.close()
-                raise
-            return connection
+            raise in_a_sentence(self.path, error) from error
+        return connection
 
     def _discard_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -259,6 +263,13 @@ class SqliteDatabase:
         """Forget what belongs to the parent. Its watches aren't ours; its connections, if any are left, stay open."""
         forking.keep(self._writer, *self._idle)
         self._renew()
+
+
+def _vacuum_some(connection: sqlite3.Connection) -> bool:
+    if connection.execute("PRAGMA freelist_count").fetchone()[0] < _VACUUM_PAGES:
+        return False
+    connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+    return True
 
 
 def _roll_back(connection: sqlite3.Connection) -> bool:

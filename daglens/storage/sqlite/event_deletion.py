@@ -41,8 +41,12 @@ def close_heads(connection: sqlite3.Connection, run_ids: Sequence[str], now_us: 
     connection.executemany(_CLOSE, [(now_us, run_id) for run_id in run_ids])
 
 
-def delete_events(connection: sqlite3.Connection, run_id: str, max_events: int) -> int:
-    """Remove the first `max_events` events of a closed log, and its steps with the last; how many events went."""
+def delete_events(connection: sqlite3.Connection, run_id: str, max_events: int, now_us: int) -> int:
+    """Remove the first `max_events` events of a closed log; how many went. With the last its steps go.
+
+    Tombstones of runs that were deleted more than 90 days ago go, too.
+    """
+    connection.execute(_DROP_TOMBSTONES, (now_us - TOMBSTONE_US,))
     row = connection.execute(_CLOSED_KEY, (run_id,)).fetchone() if may_be_stored(run_id) else None
     if row is None:
         return 0
@@ -51,8 +55,3 @@ def delete_events(connection: sqlite3.Connection, run_id: str, max_events: int) 
     if gone < max_events:
         connection.execute(_DELETE_STEPS, (run_key,))
     return gone
-
-
-def drop_old_tombstones(connection: sqlite3.Connection, now_us: int) -> None:
-    """Forget the runs that were deleted more than 90 days ago."""
-    connection.execute(_DROP_TOMBSTONES, (now_us - TOMBSTONE_US,))

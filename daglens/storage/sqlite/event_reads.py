@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -35,6 +35,10 @@ _EVENTS_OF_MANY = f"""
 SELECT given.key, {_EVENT_COLUMNS} FROM json_each(?) AS given CROSS JOIN events AS e
 WHERE e.run_key = json_extract(given.value, '$[0]')
 AND e.seq BETWEEN json_extract(given.value, '$[1]') AND json_extract(given.value, '$[2]')
+"""
+
+_FIRST_SEQS = """
+SELECT given.value, (SELECT min(e.seq) FROM events AS e WHERE e.run_key = given.value) FROM json_each(?) AS given
 """
 
 _STEPS = f"""
@@ -75,7 +79,8 @@ def read_steps(
 def read_slices(connection: sqlite3.Connection, queries: Sequence[EventQuery]) -> list[EventSlice]:
     """See EventLogStorage.read. The connection is in a transaction."""
     heads = read_heads(connection, [query.run_id for query in queries])
-    plans = [_Plan(query, heads.get(query.run_id)) for query in queries]
+    firsts = _first_seqs(connection, heads.values())
+    plans = [_Plan(query, heads.get(query.run_id), firsts) for query in queries]
     unfiltered = [plan for plan in plans if plan.wants_rows and plan.query.filter is None]
     if len(unfiltered) == 1:
         plan = unfiltered[0]
@@ -93,29 +98,36 @@ def read_slices(connection: sqlite3.Connection, queries: Sequence[EventQuery]) -
     return [plan.slice() for plan in plans]
 
 
+def _first_seqs(connection: sqlite3.Connection, heads: Iterable[tuple[int, Head]]) -> dict[int, int | None]:
+    """By run key, where the logs that are being deleted begin; None: nothing is left. All others begin with 1."""
+    closed = [run_key for run_key, head in heads if head.deleted]
+    return dict(connection.execute(_FIRST_SEQS, (json.dumps(closed),)).fetchall()) if closed else {}
+
+
 class _Plan:
     """One query, and the range of seqs that it examines."""
 
-    def __init__(self, query: EventQuery, found: tuple[int, Head] | None) -> None:
+    def __init__(self, query: EventQuery, found: tuple[int, Head] | None, first_seqs: Mapping[int, int | None]) -> None:
         self.query = query
         self.run_key = 0 if found is None else found[0]
         self.head = None if found is None else found[1]
         self.forward = query.order is EventsOrder.OLDEST_FIRST
         self.last = self.head.last_seq if self.head is not None else 0
+        first = first_seqs.get(self.run_key, 1)
+        self.is_empty = first is None or self.last == 0
+        self.first = first or 1
         if query.after_seq is not None:
             self.start = query.after_seq
         else:
             self.start = 0 if self.forward else self.last + 1
         most = max(0, query.limit) if query.filter is None else MAX_EXAMINED
         if self.forward:
-            self.low = max(1, self.start + 1)
+            self.low = max(self.first, self.start + 1)
             self.high = min(self.last, self.low + most - 1)
         else:
             self.high = min(self.last, self.start - 1)
-            self.low = max(1, self.high - most + 1)
-        # What is left of a deleted log has gaps, and nobody may read it as a log.
-        self.closed = self.head is None or self.head.deleted
-        self.wants_rows = not self.closed and query.limit > 0 and self.low <= self.high
+            self.low = max(self.first, self.high - most + 1)
+        self.wants_rows = not self.is_empty and query.limit > 0 and self.low <= self.high
         self.events: list[EventRecord] = []
 
     def take(self, rows: Iterable[tuple[Any, ...]]) -> None:
@@ -130,12 +142,10 @@ class _Plan:
             through = self.events[-1].seq
         else:
             through = self.high if self.forward else self.low
-        if self.closed:
+        if self.is_empty:
             has_more = False
-        elif self.forward:
-            has_more = max(0, through) < self.last
         else:
-            has_more = min(through, self.last + 1) > 1
+            has_more = through < self.last if self.forward else through > self.first
         return EventSlice(self.head, self.events, through, has_more)
 
 

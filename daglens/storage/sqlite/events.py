@@ -12,10 +12,10 @@ from daglens.storage.drafts import DEFAULT_LIMITS, EventLimits, now_us, prepare,
 from daglens.storage.errors import RunFull
 from daglens.storage.names import check_name
 from daglens.storage.records import Appended, EventDraft, EventQuery, EventSlice, Head, Health, StepState
-from daglens.storage.sqlite import event_deletion
 from daglens.storage.sqlite.append import Batch, append_batch
 from daglens.storage.sqlite.config import SqliteConfig
 from daglens.storage.sqlite.database import POOL_SIZE, SqliteDatabase
+from daglens.storage.sqlite.event_deletion import close_heads, delete_events
 from daglens.storage.sqlite.event_reads import read_heads, read_slices, read_steps
 
 
@@ -78,12 +78,10 @@ class SqliteEventLogStorage(EventLogStorage):
         events = prepare(drafts, now, self._limits)
         batch = Batch(run_id, without_duplicates(events, set()), len(events), now, heard)
         try:
-            with self.database.writing() as connection:
-                appended = append_batch(connection, batch, all_new=True)
+            appended = self.database.write(lambda connection: append_batch(connection, batch, all_new=True))
         except (sqlite3.IntegrityError, RunFull):
             # Some of them are there already: a writer that tries again. Now look first.
-            with self.database.writing() as connection:
-                appended = append_batch(connection, batch, all_new=False)
+            appended = self.database.write(lambda connection: append_batch(connection, batch, all_new=False))
         if appended.accepted:
             self.database.watcher.tell((run_id,))
         return appended
@@ -92,33 +90,27 @@ class SqliteEventLogStorage(EventLogStorage):
         """See EventLogStorage. A filtered read looks at no more than 200,000 events."""
         if not queries:
             return []
-        with self.database.reading(snapshot=True) as connection:
-            return read_slices(connection, queries)
+        return self.database.read(lambda connection: read_slices(connection, queries), snapshot=True)
 
     def heads(self, run_ids: Sequence[str]) -> Mapping[str, Head]:
         """See EventLogStorage."""
-        with self.database.reading() as connection:
-            return {run_id: head for run_id, (_, head) in read_heads(connection, run_ids).items()}
+        found = self.database.read(lambda connection: read_heads(connection, run_ids))
+        return {run_id: head for run_id, (_, head) in found.items()}
 
     def steps(
         self, run_ids: Sequence[str], step_keys: Sequence[str] | None = None, limit: int = 1000
     ) -> Mapping[str, Sequence[StepState]]:
         """See EventLogStorage."""
-        with self.database.reading() as connection:
-            return read_steps(connection, run_ids, step_keys, limit)
+        return self.database.read(lambda connection: read_steps(connection, run_ids, step_keys, limit))
 
     def close_runs(self, run_ids: Sequence[str]) -> None:
         """See EventLogStorage."""
-        with self.database.writing() as connection:
-            event_deletion.close_heads(connection, run_ids, self._clock())
+        self.database.write(lambda connection: close_heads(connection, run_ids, self._clock()))
         self.database.watcher.tell(run_ids)
 
     def delete(self, run_id: str, max_events: int = 10_000) -> int:
-        """See EventLogStorage. With the last event, space that became free is given back to the disk."""
-        with self.database.writing() as connection:
-            gone = event_deletion.delete_events(connection, run_id, max_events)
-            if gone < max_events:
-                event_deletion.drop_old_tombstones(connection, self._clock())
+        """See EventLogStorage. After the last event, space that became free is given back to the disk."""
+        gone = self.database.write(lambda connection: delete_events(connection, run_id, max_events, self._clock()))
         if gone < max_events:
             self.database.give_back_space()
         return gone

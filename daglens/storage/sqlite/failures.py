@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from daglens.storage.errors import StorageUnavailable
@@ -51,26 +49,11 @@ def needs_new_connection(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and primary_code(error) in _DISCARD
 
 
-def is_foreseen(error: sqlite3.Error) -> bool:
-    """True for what may happen to a file; a wrong statement or binding is a bug and stays what it is."""
-    return primary_code(error) in _SENTENCES
-
-
-def unavailable(path: Path, error: sqlite3.Error) -> StorageUnavailable:
-    """The error to raise instead."""
-    name = getattr(error, "sqlite_errorname", None)
-    detail = f"({name}: {error})" if name else f"({error})"
-    return StorageUnavailable(f"{path}: {_SENTENCES[primary_code(error)]} {detail}")
-
-
-@contextmanager
-def told_in_a_sentence(path: Path) -> Iterator[None]:
-    """Raise StorageUnavailable in place of what SQLite says of the file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        if not is_foreseen(error):
-            raise
-        raise unavailable(path, error) from error
-    except OSError as error:
-        raise StorageUnavailable(f"{path}: {error.strerror or error}.") from error
+def in_a_sentence(path: Path, error: BaseException) -> BaseException:
+    """StorageUnavailable for what may happen to a file. A bug (a wrong statement or binding) stays what it is."""
+    if isinstance(error, sqlite3.Error) and primary_code(error) in _SENTENCES:
+        name = getattr(error, "sqlite_errorname", "SQLite")
+        return StorageUnavailable(f"{path}: {_SENTENCES[primary_code(error)]} ({name}: {error})")
+    if isinstance(error, OSError):
+        return StorageUnavailable(f"{path}: {error.strerror or error}.")
+    return error

@@ -10,10 +10,10 @@ from daglens.storage.contract import MAX_TAGS, TOMBSTONE_DAYS
 from daglens.storage.drafts import json_text
 from daglens.storage.errors import RunConflict, RunDeleted, RunNotFound, TooManyTags
 from daglens.storage.names import check_name, clean_text
-from daglens.storage.records import NewRun, RunParts, RunRecord
+from daglens.storage.records import AddedRun, NewRun, RunParts, RunRecord, RunState
 from daglens.storage.sqlite.rows import json_array, may_be_stored
 from daglens.storage.sqlite.run_reads import read_runs
-from daglens.storage.sqlite.run_rows import next_changes
+from daglens.storage.sqlite.run_rows import next_changes, project_row
 
 TOMBSTONE_US = TOMBSTONE_DAYS * 86_400_000_000
 
@@ -91,22 +91,28 @@ def checked_tags(tags: Sequence[tuple[str, str]]) -> dict[str, str]:
     return {check_name(key, "tag key"): clean_text(value) for key, value in tags}
 
 
-def find_or_refuse(connection: sqlite3.Connection, record: RunRecord, now_us: int) -> RunRecord | None:
-    """The run that is there already and was created with the same values; None: there is none.
+def add(connection: sqlite3.Connection, record: RunRecord, now_us: int) -> AddedRun:
+    """Store the run, or find it.
 
     Raises:
         RunConflict, RunDeleted: See RunStorage.add.
     """
     if connection.execute(_TOMBSTONE_OF, (record.run_id, now_us - TOMBSTONE_US)).fetchone() is not None:
         raise RunDeleted(record.run_id)
-    there = read_runs(connection, [record.run_id], RunParts.ALL).get(record.run_id)
-    if there is not None and there.created_with != record.created_with:
+    there = _run(connection, record.run_id)
+    if there is None:
+        _insert(connection, record)
+        return AddedRun(record, created=True)
+    if there.created_with != record.created_with:
         raise RunConflict(record.run_id)
-    return there
+    return AddedRun(there, created=False)
 
 
-def insert(connection: sqlite3.Connection, record: RunRecord) -> None:
-    """Store a run and its tags."""
+def _run(connection: sqlite3.Connection, run_id: str) -> RunRecord | None:
+    return read_runs(connection, [run_id], RunParts.ALL).get(run_id)
+
+
+def _insert(connection: sqlite3.Connection, record: RunRecord) -> None:
     # What is left of a tombstone older than 90 days would tell the feed of a deletion.
     connection.execute("DELETE FROM deleted_runs WHERE run_id = ?", (record.run_id,))
     steps = record.step_keys_to_execute
@@ -134,13 +140,13 @@ def insert(connection: sqlite3.Connection, record: RunRecord) -> None:
     )
 
 
-def add_tags(connection: sqlite3.Connection, run_id: str, tags: Sequence[tuple[str, str]], now_us: int) -> None:
-    """Add or replace tags. What is there already with the same value is no change.
+def add_tags(connection: sqlite3.Connection, run_id: str, tags: Sequence[tuple[str, str]], now_us: int) -> RunRecord:
+    """Add or replace tags; the run afterwards. What is there already with the same value is no change.
 
     Raises:
         RunNotFound, TooManyTags, InvalidName: See RunStorage.add_tags.
     """
-    run = read_runs(connection, [run_id], RunParts.TAGS).get(run_id)
+    run = _run(connection, run_id)
     if run is None:
         raise RunNotFound(run_id)
     present = dict(run.tags)
@@ -148,33 +154,41 @@ def add_tags(connection: sqlite3.Connection, run_id: str, tags: Sequence[tuple[s
     if len(merged) > MAX_TAGS:
         raise TooManyTags(f"It would have {len(merged)}.")
     changed = [(key, value) for key, value in merged.items() if present.get(key) != value]
-    if changed:
-        connection.executemany(_UPSERT_TAG, [(run_id, key, value, run.created_at_us) for key, value in changed])
-        connection.execute(_TOUCH, (now_us, next_changes(connection), run_id))
+    if not changed:
+        return run
+    connection.executemany(_UPSERT_TAG, [(run_id, key, value, run.created_at_us) for key, value in changed])
+    connection.execute(_TOUCH, (now_us, next_changes(connection), run_id))
+    return run._replace(tags=tuple(sorted(merged.items())), updated_at_us=max(run.updated_at_us, now_us))
 
 
-def heartbeat(connection: sqlite3.Connection, run_id: str, timeout_s: int, now_us: int) -> None:
-    """Note a sign of life.
+def project(connection: sqlite3.Connection, run_id: str, state: RunState, now_us: int) -> RunRecord | None:
+    """See RunStorage.project."""
+    if not may_be_stored(run_id) or not project_row(connection, run_id, state, now_us):
+        return None
+    return _run(connection, run_id)
+
+
+def heartbeat(connection: sqlite3.Connection, run_id: str, timeout_s: int, now_us: int) -> RunRecord:
+    """Note a sign of life; the run afterwards.
 
     Raises:
         RunNotFound: There is no such run.
     """
-    if connection.execute(_HEARTBEAT, (now_us, timeout_s, run_id)).rowcount == 0:
+    if may_be_stored(run_id):
+        connection.execute(_HEARTBEAT, (now_us, timeout_s, run_id))
+    run = _run(connection, run_id)
+    if run is None:
         raise RunNotFound(run_id)
+    return run
 
 
 def delete(connection: sqlite3.Connection, run_ids: Sequence[str], now_us: int) -> int:
-    """Delete runs and their tags, and leave tombstones; how many rows went."""
-    given = json_array(run_ids)
-    existing = [run_id for (run_id,) in connection.execute(_EXISTING, (given,))]
+    """Delete runs and their tags, and leave tombstones; how many rows went. Tombstones of 90 days ago go."""
+    connection.execute("DELETE FROM deleted_runs WHERE deleted_at_us <= ?", (now_us - TOMBSTONE_US,))
+    existing = [run_id for (run_id,) in connection.execute(_EXISTING, (json_array(run_ids),))]
     connection.executemany("DELETE FROM runs WHERE run_id = ?", [(run_id,) for run_id in existing])
     if existing:
         first = next_changes(connection, len(existing))
         connection.executemany(_BURY, [(run_id, now_us, first + n) for n, run_id in enumerate(existing)])
     connection.executemany(_BURY, [(run_id, now_us, None) for run_id in run_ids if may_be_stored(run_id)])
     return len(existing)
-
-
-def drop_old_tombstones(connection: sqlite3.Connection, now_us: int) -> None:
-    """Forget the runs that were deleted more than 90 days ago."""
-    connection.execute("DELETE FROM deleted_runs WHERE deleted_at_us <= ?", (now_us - TOMBSTONE_US,))
