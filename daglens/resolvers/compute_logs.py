@@ -1,4 +1,214 @@
-"""stub"""
-class Chunk: ...
-class Stream: ...
-class StepLog: ...
+"""Stdout and stderr of steps: what there is, and its text piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from daglens.resolvers import cursors, log_text, urls
+from daglens.resolvers.context import RequestContext
+from daglens.resolvers.errors import InvalidCursor
+from daglens.resolvers.limits import chunk_bytes
+from daglens.resolvers.names import is_name
+from daglens.storage.contract import ComputeLogManager
+from daglens.storage.errors import LogUnavailable
+from daglens.storage.records import (
+    MAX_SEQ,
+    PROCESS_STEP_KEY,
+    ComputeIO,
+    LogBytes,
+    LogFile,
+    LogKey,
+    LogUnavailableReason,
+    RunRecord,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of one attempt of a step; without a location nothing was captured that this server sees.
+
+    Attributes:
+        run_ended: Nobody writes to it any more, whether it was closed or not.
+        truncated: More was, or may have been, written than is kept.
+        shared: The run has a log that several steps share.
+    """
+
+    key: LogKey
+    io: ComputeIO
+    run_ended: bool
+    location: str | None
+    size_bytes: int
+    complete: bool
+    truncated: bool
+    download_url: str | None
+    shared: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepLog:
+    """Both streams of one attempt of a step; `attempts` is the number of the latest that has a log, 0 for none."""
+
+    run_id: str
+    step_key: str
+    attempt: int
+    attempts: int
+    stdout: Stream
+    stderr: Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Part of a stream, as text.
+
+    Attributes:
+        start_byte, end_byte: Its borders in the file; the cursors say the same.
+        has_more: Bytes behind it were there when it was read.
+        complete: The stream is closed, and this reaches its end.
+        invalid_bytes: How many bytes of it were no UTF-8; each reads as U+FFFD.
+    """
+
+    attempt: int
+    data: str
+    start_cursor: str
+    cursor: str
+    has_more: bool
+    complete: bool
+    invalid_bytes: int
+    start_byte: int
+    end_byte: int
+
+
+async def of_run(context: RequestContext, run: RunRecord) -> list[StepLog]:
+    """The latest log of each step of a run that has one, in order of step key.
+
+    Raises:
+        StorageUnavailable
+    """
+    files = await context.loaders.log_files.get(run.run_id)
+    step_keys = dict.fromkeys(file.key.step_key for file in files)
+    return [_step_log(context, run, files, step_key, None) for step_key in sorted(step_keys)]
+
+
+async def of_step(context: RequestContext, run: RunRecord, step_key: str, attempt: int | None) -> StepLog:
+    """The log of one step; `attempt` None means the latest. A step without one has a log too, whose streams say so.
+
+    Raises:
+        StorageUnavailable
+    """
+    files = await context.loaders.log_files.get(run.run_id)
+    return _step_log(context, run, files, step_key, attempt)
+
+
+def _step_log(
+    context: RequestContext, run: RunRecord, files: Sequence[LogFile], step_key: str, attempt: int | None
+) -> StepLog:
+    of_step = [file for file in files if file.key.step_key == step_key]
+    attempts = max((file.key.attempt for file in of_step), default=0)
+    key = LogKey(run.run_id, step_key, attempt if attempt is not None else max(attempts, 1))
+    shared = any(file.key.step_key == PROCESS_STEP_KEY for file in files)
+    found = {file.io: file for file in of_step if file.key.attempt == key.attempt}
+    stdout, stderr = (_stream(context, run, key, io, found.get(io), shared) for io in ComputeIO)
+    return StepLog(run.run_id, step_key, key.attempt, attempts, stdout, stderr)
+
+
+def _stream(
+    context: RequestContext, run: RunRecord, key: LogKey, io: ComputeIO, file: LogFile | None, shared: bool
+) -> Stream:
+    ended = run.status.is_final
+    if file is None:
+        return Stream(key, io, ended, None, 0, False, False, None, shared)
+    return Stream(
+        key=key,
+        io=io,
+        run_ended=ended,
+        location=file.location,
+        size_bytes=file.size_bytes,
+        complete=file.complete,
+        truncated=file.truncated or (ended and not file.complete),
+        download_url=urls.log_url(context.url_prefix, key, io),
+        shared=shared,
+    )
+
+
+async def chunk(context: RequestContext, stream: Stream, after: str | None, max_bytes: int) -> Chunk:
+    """The text behind a cursor (None: from the beginning), of at most `max_bytes` bytes.
+
+    Raises:
+        InvalidCursor, LogUnavailable, StorageUnavailable
+    """
+    start = 0 if after is None else _offset(stream, after)
+    most = chunk_bytes(max_bytes)
+    found = await _ask(context, stream, lambda storage: storage.read(stream.key, stream.io, start, most))
+    _check_offset(start, found)
+    end = start + len(found.data)
+    at_end = end >= found.size_bytes and (found.complete or stream.run_ended)
+    return _chunk(stream, start, found.data, at_end, found, end)
+
+
+async def tail(context: RequestContext, stream: Stream, before: str | None, max_bytes: int) -> Chunk:
+    """The last lines before a cursor (None: of the whole), within `max_bytes` bytes.
+
+    Raises:
+        InvalidCursor, LogUnavailable, StorageUnavailable
+    """
+    border = None if before is None else _offset(stream, before)
+    most = chunk_bytes(max_bytes)
+
+    def read(storage: ComputeLogManager) -> tuple[int, int, LogBytes]:
+        end = storage.read(stream.key, stream.io, 0, 0).size_bytes if border is None else border
+        start = log_text.tail_read_start(end, most)
+        return start, end, storage.read(stream.key, stream.io, start, end - start)
+
+    read_start, end, found = await _ask(context, stream, read)
+    _check_offset(end, found)
+    begin = log_text.tail_start(found.data, read_start, most)
+    at_end = border is not None or (end >= found.size_bytes and (found.complete or stream.run_ended))
+    return _chunk(stream, read_start + begin, found.data[begin:], at_end, found, end)
+
+
+def _chunk(stream: Stream, start: int, data: bytes, at_end: bool, found: LogBytes, read_to: int) -> Chunk:
+    decoded = log_text.decode_chunk(data, at_end)
+    end = start + decoded.consumed_bytes
+    return Chunk(
+        attempt=stream.key.attempt,
+        data=decoded.text,
+        start_cursor=cursors.log_cursor(stream.key, stream.io, start),
+        cursor=cursors.log_cursor(stream.key, stream.io, end),
+        # A character that is not whole yet is not "more": asking again at once would give nothing.
+        has_more=read_to < found.size_bytes,
+        complete=found.complete and end >= found.size_bytes,
+        invalid_bytes=decoded.invalid_bytes,
+        start_byte=start,
+        end_byte=end,
+    )
+
+
+def _offset(stream: Stream, cursor: str) -> int:
+    place = cursors.parse_log_cursor(cursor, stream.key.run_id, stream.key.step_key, stream.io)
+    if place.attempt != stream.key.attempt:
+        raise InvalidCursor(f"It belongs to attempt {place.attempt}; this is attempt {stream.key.attempt}.")
+    return place.offset
+
+
+def _check_offset(offset: int, found: LogBytes) -> None:
+    if offset > found.size_bytes:
+        raise InvalidCursor(f"It names byte {offset}; the log has {found.size_bytes}.")
+
+
+async def _ask(context: RequestContext, stream: Stream, call: Callable[[ComputeLogManager], T]) -> T:
+    """Ask the storage, which may know of logs that it didn't list."""
+    key = stream.key
+    if not is_name(key.step_key) or not 1 <= key.attempt <= MAX_SEQ:
+        raise LogUnavailable(LogUnavailableReason.NOT_CAPTURED, "No step can have this key or attempt.")
+    try:
+        return await context.calls.compute_logs(call)
+    except LogUnavailable as error:
+        if error.reason == LogUnavailableReason.NOT_CAPTURED and stream.shared and key.step_key != PROCESS_STEP_KEY:
+            raise LogUnavailable(
+                error.reason, f"Steps that ran at once in one process share the log of the step key {PROCESS_STEP_KEY}."
+            ) from error
+        raise

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from daglens.resolvers.calls import StorageCalls
-from daglens.resolvers.errors import BadWait
+from daglens.resolvers.errors import BadWait, NothingLive
 from daglens.resolvers.limits import capped
 from daglens.resolvers.loaders import Loaders
 from daglens.storage.drafts import now_us
 
 if TYPE_CHECKING:
     from daglens.instance import Instance
-
-
-class EventHub(Protocol):
-    """What a resolver asks of the live hub of this server (live.py)."""
-
-    async def wait_for_events(self, run_id: str, after_seq: int, timeout_s: float) -> bool:
-        """Wait until the run's log has an event beyond `after_seq` or was deleted; False when the time is up."""
-        ...
+    from daglens.resolvers.live import LiveHub
 
 
 @dataclass
@@ -30,14 +23,14 @@ class RequestContext:
 
     Attributes:
         calls: Calls of the instance's storages; one for the whole server.
-        hub: None where nothing is live (a script, a test): then nobody can wait for events.
+        hub: The live feeds of this server; None where there are none (a script).
         url_prefix: The path below which the server is reached, without a slash at its end; "" at the root.
         clock: Microseconds since 1970-01-01 UTC.
         loaders: Batched reads of this operation.
     """
 
     calls: StorageCalls
-    hub: EventHub | None = None
+    hub: LiveHub | None = None
     url_prefix: str = ""
     clock: Callable[[], int] = now_us
     loaders: Loaders = field(init=False)
@@ -59,15 +52,25 @@ class RequestContext:
         """
         return capped(limit, min(cap, self.instance.settings.limits.max_page))
 
-    def begin_waiting(self) -> EventHub:
+    def live(self) -> LiveHub:
+        """The hub.
+
+        Raises:
+            NothingLive: There is none.
+        """
+        if self.hub is None:
+            raise NothingLive
+        return self.hub
+
+    def begin_waiting(self) -> LiveHub:
         """The hub, for the one field of this operation that may wait.
 
         Raises:
-            BadWait: Another field waits already, or nothing is live here.
+            BadWait: Another field waits already.
+            NothingLive: There is no hub.
         """
         if self._waiting_field:
             raise BadWait("Only one field of an operation may have `waitSeconds`.")
-        if self.hub is None:
-            raise BadWait("This server has no live feed.")
+        hub = self.live()
         self._waiting_field = True
-        return self.hub
+        return hub

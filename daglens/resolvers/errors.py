@@ -32,6 +32,12 @@ class BadWait(DaglensError):
     code = "BAD_WAIT"
 
 
+class NothingLive(DaglensError):
+    """Nothing can be waited for or watched here."""
+
+    code = "NOTHING_LIVE"
+
+
 class NotImplementedHere(DaglensError):
     """This version of daglens doesn't do that yet."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import anyio
 
 from daglens.resolvers import cursors
-from daglens.resolvers.context import EventHub, RequestContext
+from daglens.resolvers.context import RequestContext
 from daglens.resolvers.cursors import ORIGIN, EventPlace
 from daglens.resolvers.errors import BadWait, InvalidFilter
 from daglens.resolvers.limits import MAX_EVENTS, MAX_FILTER_VALUES, MAX_WAIT_S
@@ -25,6 +26,9 @@ from daglens.storage.records import (
     Head,
     RunParts,
 )
+
+if TYPE_CHECKING:
+    from daglens.resolvers.live import LiveHub
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def _query(context: RequestContext, request: EventsRequest) -> tuple[EventQuery,
     return query, place
 
 
-def _hub(context: RequestContext, request: EventsRequest) -> EventHub | None:
+def _hub(context: RequestContext, request: EventsRequest) -> LiveHub | None:
     if request.wait_s <= 0:
         return None
     if request.order is not EventsOrder.OLDEST_FIRST:
@@ -135,7 +139,7 @@ async def _read(context: RequestContext, query: EventQuery, place: EventPlace) -
 
 async def _wait(
     context: RequestContext,
-    hub: EventHub,
+    hub: LiveHub,
     request: EventsRequest,
     query: EventQuery,
     place: EventPlace,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from daglens.resolvers.errors import BadLimit
+from daglens.resolvers.log_text import MIN_CHUNK_BYTES
 
 MAX_RUNS: Final = 1_000
 MAX_EVENTS: Final = 1_000
@@ -18,8 +19,6 @@ MAX_FILTER_VALUES: Final = 1_000
 """Values in one list of a filter."""
 MAX_FILTER_TAGS: Final = 200
 """Tags in a filter: a run has no more."""
-MIN_CHUNK_BYTES: Final = 4
-"""A UTF-8 character has up to 4 bytes, so a smaller chunk could never move on."""
 MAX_CHUNK_BYTES: Final = 4 * 1024 * 1024
 MAX_WAIT_S: Final = 25.0
 

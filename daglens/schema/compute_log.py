@@ -6,6 +6,7 @@ import strawberry
 
 from daglens.resolvers import compute_logs
 from daglens.resolvers.errors import InvalidCursor
+from daglens.schema.arguments import given
 from daglens.schema.enums import ComputeIO, LogUnavailableReason
 from daglens.schema.errors import Error, InvalidCursorError, RunNotFoundError
 from daglens.schema.info import Info
@@ -92,7 +93,7 @@ class ComputeLogFile:
         max_bytes: Annotated[int, strawberry.argument(description="How much of the file is read, in bytes.")] = 1048576,
     ) -> ComputeLogChunkOrError:
         try:
-            return chunk_object(await compute_logs.chunk(info.context, self.stream, after or None, max_bytes))
+            return chunk_object(await compute_logs.chunk(info.context, self.stream, given(after), max_bytes))
         except (LogUnavailable, RunNotFound, InvalidCursor) as error:
             return chunk_error(error)
 
@@ -109,7 +110,7 @@ class ComputeLogFile:
         ] = strawberry.UNSET,
     ) -> ComputeLogChunkOrError:
         try:
-            return chunk_object(await compute_logs.tail(info.context, self.stream, before or None, max_bytes))
+            return chunk_object(await compute_logs.tail(info.context, self.stream, given(before), max_bytes))
         except (LogUnavailable, RunNotFound, InvalidCursor) as error:
             return chunk_error(error)
 

@@ -134,7 +134,7 @@ def event_object(record: EventRecord, cursor_prefix: str) -> Event:
 
     Never raises, whatever is stored.
     """
-    common = {
+    common: dict[str, Any] = {
         "run_id": strawberry.ID(record.run_id),
         "seq": record.seq,
         "cursor": Cursor(f"{cursor_prefix}{record.seq}"),

@@ -1,12 +1,60 @@
-"""stub until live.py is there"""
+"""From what the live hub delivers to the messages of subscriptions."""
 
 from collections.abc import AsyncGenerator
-from typing import Any
+from contextlib import aclosing
+
+import strawberry
+
+from daglens.resolvers import cursors, events
+from daglens.resolvers.context import RequestContext
+from daglens.resolvers.errors import InvalidCursor, InvalidFilter
+from daglens.resolvers.live import EventBatch, RunGone
+from daglens.schema.compute_log import ComputeLogChunkOrError, chunk_error, chunk_object
+from daglens.schema.errors import InvalidCursorError, InvalidFilterError, RunNotFoundError
+from daglens.schema.event_objects import event_objects
+from daglens.schema.scalars import Cursor
+from daglens.schema.subscription_messages import RunDeleted, RunEventsBatch, RunEventsMessage
+from daglens.storage.errors import LogUnavailable, RunNotFound
+from daglens.storage.records import MAX_SEQ, ComputeIO, EventFilter
 
 
-async def event_messages(*args: Any) -> AsyncGenerator[Any, None]:
-    raise NotImplementedError
-    yield
+async def event_messages(
+    context: RequestContext, run_id: str, after: str | None, filter: EventFilter | None
+) -> AsyncGenerator[RunEventsMessage, None]:
+    """The messages of `runEvents`."""
+    try:
+        feed = context.live().run_events(run_id, after, events.checked_filter(filter))
+        async with aclosing(feed) as batches:
+            async for batch in batches:
+                yield _events_message(batch)
+    except RunNotFound as error:
+        yield RunNotFoundError.of(error)
+    except InvalidCursor as error:
+        yield InvalidCursorError.of(error)
+    except InvalidFilter as error:
+        yield InvalidFilterError.of(error)
 
 
-chunk_messages = event_messages
+def _events_message(batch: EventBatch | RunGone) -> RunEventsMessage:
+    if isinstance(batch, RunGone):
+        return RunDeleted(run_id=strawberry.ID(batch.run_id))
+    return RunEventsBatch(
+        events=event_objects(batch.events, batch.incarnation),
+        cursor=Cursor(cursors.event_cursor(batch.incarnation, batch.through_seq)),
+        through_seq=min(batch.through_seq, MAX_SEQ),
+        caught_up=batch.caught_up,
+        run_status=batch.run_status,
+    )
+
+
+async def chunk_messages(
+    context: RequestContext, run_id: str, step_key: str, io: ComputeIO, attempt: int | None, after: str | None
+) -> AsyncGenerator[ComputeLogChunkOrError, None]:
+    """The messages of `computeLog`."""
+    try:
+        feed = context.live().compute_log(run_id, step_key, io, attempt, after)
+        async with aclosing(feed) as chunks:
+            async for chunk in chunks:
+                yield chunk_object(chunk)
+    except (LogUnavailable, RunNotFound, InvalidCursor) as error:
+        yield chunk_error(error)

@@ -77,7 +77,9 @@ class Run:
         order: Annotated[EventsOrder, strawberry.argument(description="From which end.")] = EventsOrder.OLDEST_FIRST,
     ) -> EventPage | None:
         wanted = given(filter)
-        query = events.EventsRequest(self.record.run_id, limit=limit, filter=wanted and wanted.to_record(), order=order)
+        query = events.EventsRequest(
+            self.record.run_id, limit=limit, filter=None if wanted is None else wanted.to_record(), order=order
+        )
         return page_object(await events.page_of_known_run(info.context, query))
 
     @strawberry.field(description="One per step (latest attempt) that has captured output, in order of step key.")

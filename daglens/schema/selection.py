@@ -28,7 +28,7 @@ def selected(info: Info, *path: str) -> frozenset[str]:
             field
             for node in found
             if node.selection_set is not None
-            for field in _fields(node.selection_set, raw.fragments, raw.variable_values, set())
+            for field in _fields(node.selection_set, raw.fragments, info.variable_values, set())
             if name is None or field.name.value == name
         ]
     return frozenset(field.name.value for field in found)

@@ -1,6 +1,7 @@
 """What can be watched."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated
 
 import strawberry
@@ -17,6 +18,13 @@ from daglens.schema.scalars import Cursor
 from daglens.schema.subscription_messages import RunEventsMessage, RunsMessage
 
 _RunId = Annotated[strawberry.ID, strawberry.argument(description="The run.")]
+
+
+async def _not_yet() -> AsyncGenerator[RunsMessage, None]:
+    nothing: tuple[RunsMessage, ...] = ()
+    for message in nothing:
+        yield message
+    raise NotImplementedHere("Ask `runsOrError` again every few seconds instead.")
 
 
 @strawberry.type(description="What can be watched.")
@@ -40,8 +48,9 @@ class Subscription:
     ) -> AsyncGenerator[RunEventsMessage, None]:
         wanted = given(filter)
         messages = event_messages(info.context, run_id, given(after), None if wanted is None else wanted.to_record())
-        async for message in messages:
-            yield message
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
 
     @strawberry.subscription(
         description="The live run list: first the newest that match now (at most `limit`), or what changed since "
@@ -57,8 +66,8 @@ class Subscription:
         limit: Annotated[int, strawberry.argument(description="How many runs the first batch holds at most.")] = 25,
         after: Annotated[Cursor | None, strawberry.argument(description="A batch's cursor.")] = strawberry.UNSET,
     ) -> AsyncGenerator[RunsMessage, None]:
-        raise NotImplementedHere("Ask `runsOrError` again every few seconds instead.")
-        yield  # an async generator, though it never gets here
+        async for message in _not_yet():
+            yield message
 
     @strawberry.subscription(
         description="A step's stdout or stderr after a cursor: what is there, then live, then the end. `attempt` null "
@@ -78,5 +87,6 @@ class Subscription:
         after: Annotated[Cursor | None, strawberry.argument(description="A chunk's cursor.")] = strawberry.UNSET,
     ) -> AsyncGenerator[ComputeLogChunkOrError, None]:
         messages = chunk_messages(info.context, run_id, step_key, io_type, given(attempt), given(after))
-        async for message in messages:
-            yield message
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
