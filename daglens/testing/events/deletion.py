@@ -140,11 +140,12 @@ class EventDeletion(EventTopic):
         def write(by: EventLogStorage) -> int:
             stored = 0
             try:
-                while True:
+                for _ in range(5_000):
                     stored += by.append("r1", messages(1, 2)).accepted
                     begun.release()
             except RunDeleted:
                 return stored
+            raise AssertionError("the run takes events after it was closed")
 
         def close() -> int:
             for _ in range(writers * 2):

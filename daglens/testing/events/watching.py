@@ -7,9 +7,9 @@ import re
 import threading
 
 from daglens.storage.contract import EventLogStorage
+from daglens.testing import threads
 from daglens.testing.events.topic import EventTopic, messages, read, seqs
 from daglens.testing.names import ORDINARY_NAMES
-from daglens.testing.threads import DEADLINE_S
 
 
 class _Hints:
@@ -26,7 +26,7 @@ class _Hints:
         missing = set(run_ids)
         while missing:
             try:
-                run_id = self._told.get(timeout=DEADLINE_S)
+                run_id = self._told.get(timeout=threads.DEADLINE_S)
             except queue.Empty:
                 raise AssertionError(f"no hint came for {sorted(missing)}") from None
             if run_id is None:
@@ -118,7 +118,9 @@ class EventWatching(EventTopic):
                 if storage.live_mode != "POLL":
                     hints.wait_for("r1")
                     for _ in range(2):
-                        assert called.acquire(timeout=DEADLINE_S), "a callback that raised is not called any more"
+                        assert called.acquire(timeout=threads.DEADLINE_S), (
+                            "a callback that raised is not called any more"
+                        )
         finally:
             for watch in watches:
                 watch.stop()

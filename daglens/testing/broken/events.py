@@ -1,0 +1,426 @@
+"""Event log storages with one mistake each."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from daglens.storage.contract import Watch
+from daglens.storage.memory import InMemoryEventLogStorage
+from daglens.storage.records import (
+    Appended,
+    EventCounts,
+    EventDraft,
+    EventFilter,
+    EventQuery,
+    EventSlice,
+    EventsOrder,
+    Head,
+    RunStatus,
+    StepState,
+)
+from daglens.testing.broken.runs import others_run
+
+# ---------------------------------------------------------------- appending
+
+
+class ReversesABatch(InMemoryEventLogStorage):
+    """A burst is stored from its end."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        return super().append(run_id, drafts[::-1], heard=heard)
+
+
+class StoresPartOfARefusedBatch(InMemoryEventLogStorage):
+    """Events are stored one by one, so those before a refused one stay."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        answers = [super(StoresPartOfARefusedBatch, self).append(run_id, [d], heard=heard) for d in drafts]
+        answers = answers or [super().append(run_id, [], heard=heard)]
+        given = [answer.first_seq for answer in answers if answer.first_seq is not None]
+        return Appended(
+            accepted=len(given),
+            duplicates=sum(answer.duplicates for answer in answers),
+            first_seq=given[0] if given else None,
+            last_seq=given[-1] if given else None,
+            head=answers[-1].head,
+        )
+
+
+class CutsSilently(InMemoryEventLogStorage):
+    """A long message loses its end without a word."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        return super().append(run_id, [replace(d, message=d.message[:1000]) for d in drafts], heard=heard)
+
+
+class KeepsTimesAsFloats(InMemoryEventLogStorage):
+    """Times lose their last digits where a float ends."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        rounded = [d if d.timestamp_us is None else replace(d, timestamp_us=int(float(d.timestamp_us))) for d in drafts]
+        return super().append(run_id, rounded, heard=heard)
+
+
+class HearsEverything(InMemoryEventLogStorage):
+    """An event that a server appends counts as a sign of life of the recorder."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        return super().append(run_id, drafts)
+
+
+class OneIncarnation(InMemoryEventLogStorage):
+    """All logs have the same incarnation, so a cursor of a deleted log passes for one of the new."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        answer = super().append(run_id, drafts, heard=heard)
+        return replace(answer, head=replace(answer.head, incarnation="0" * 16))
+
+
+# ---------------------------------------------------------------- duplicates
+
+
+class AcceptsDuplicates(InMemoryEventLogStorage):
+    """Event ids are not compared with what is stored."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        with self._lock:
+            if run_id in self._logs:
+                self._logs[run_id].event_ids.clear()
+        return super().append(run_id, drafts, heard=heard)
+
+
+class AcceptsDuplicatesInABatch(InMemoryEventLogStorage):
+    """Event ids are compared with what is stored, and not within the batch."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        seen: set[str | None] = set()
+        changed = []
+        for draft in drafts:
+            changed.append(
+                replace(draft, event_id=f"{draft.event_id} again") if draft.event_id in seen - {None} else draft
+            )
+            seen.add(draft.event_id)
+        return super().append(run_id, changed, heard=heard)
+
+
+class LooksForDuplicatesTooEarly(InMemoryEventLogStorage):
+    """Event ids are compared before the lock is taken: a first try that isn't committed yet is overlooked."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._known: defaultdict[str, set[str]] = defaultdict(set)
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        known = set(self._known[run_id])
+        others_run()
+        new = [draft for draft in drafts if draft.event_id is None or draft.event_id not in known]
+        answer = super().append(run_id, [replace(draft, event_id=None) for draft in new], heard=heard)
+        self._known[run_id] |= {draft.event_id for draft in drafts if draft.event_id is not None}
+        return replace(answer, duplicates=len(drafts) - len(new))
+
+
+class DuplicatesTakeSeqs(InMemoryEventLogStorage):
+    """A seq is drawn for a duplicate, too, and leaves a gap."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        known = self._logs[run_id].event_ids if run_id in self._logs else set()
+        gap = [EventDraft("GAP") for draft in drafts if draft.event_id in known]
+        super().append(run_id, gap, heard=heard)
+        return super().append(run_id, drafts, heard=heard)
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        pages = super().read(queries)
+        return [replace(page, events=[e for e in page.events if e.event_type != "GAP"]) for page in pages]
+
+
+class EventIdsOfAllRuns(InMemoryEventLogStorage):
+    """An event id that any run has is a duplicate."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        others = {i for log in self._logs.values() if log.head.run_id != run_id for i in log.event_ids}
+        new = [draft for draft in drafts if draft.event_id not in others]
+        answer = super().append(run_id, new, heard=heard)
+        return replace(answer, duplicates=answer.duplicates + len(drafts) - len(new))
+
+
+# ---------------------------------------------------------------- reading
+
+
+class SkipsEventAtPageBorder(InMemoryEventLogStorage):
+    """The event right after the cursor is taken for the one that was read last."""
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        return super().read(
+            [
+                replace(q, after_seq=q.after_seq + 1) if q.after_seq and q.order is EventsOrder.OLDEST_FIRST else q
+                for q in queries
+            ]
+        )
+
+
+class BackwardReadsForward(InMemoryEventLogStorage):
+    """The right events, in the wrong order."""
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        return [replace(page, events=sorted(page.events)) for page in super().read(queries)]
+
+
+class AnswersInOtherOrder(InMemoryEventLogStorage):
+    """Answers come in order of run, not of the queries."""
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        return super().read(sorted(queries, key=lambda query: query.run_id))
+
+
+class VisibleOutOfOrder(InMemoryEventLogStorage):
+    """A shared serial id: an event is visible when its transaction ends, and others with higher ids were before."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._commits = threading.Lock()
+        self._uncommitted: set[int] = set()
+        self._count = 0
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        with self._commits:
+            answer = super().append(run_id, drafts, heard=heard)
+            own = range(answer.first_seq or 0, (answer.last_seq or -1) + 1)
+            self._uncommitted.update(own)
+            self._count += 1
+            slow = self._count % 5 == 0
+        if slow:
+            others_run()
+        with self._commits:
+            self._uncommitted.difference_update(own)
+        return answer
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        with self._commits:
+            return [
+                replace(page, events=[event for event in page.events if event.seq not in self._uncommitted])
+                for page in super().read(queries)
+            ]
+
+
+class HeadOfAnotherMoment(InMemoryEventLogStorage):
+    """Events are read first and the head after them."""
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        pages = super().read(queries)
+        others_run()
+        heads = self.heads([query.run_id for query in queries])
+        return [replace(page, head=heads.get(q.run_id)) for q, page in zip(queries, pages, strict=True)]
+
+
+# ---------------------------------------------------------------- filters
+
+
+class EmptyListIsNoCondition(InMemoryEventLogStorage):
+    """An empty list matches every event."""
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        def misread(filter: EventFilter | None) -> EventFilter | None:
+            if filter is None:
+                return None
+            return replace(filter, event_types=filter.event_types or None, step_keys=filter.step_keys or None)
+
+        return super().read([replace(query, filter=misread(query.filter)) for query in queries])
+
+
+class LimitsBeforeItFilters(InMemoryEventLogStorage):
+    """The limit counts what is examined; an empty page then passes for the end."""
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        pages = []
+        plain = super().read([replace(query, filter=None) for query in queries])
+        for query, page, whole in zip(queries, plain, super().read(queries), strict=True):
+            if query.filter is None:
+                pages.append(page)
+                continue
+            matching = [event for event in page.events if event in whole.events]
+            pages.append(replace(page, events=matching, has_more=page.has_more and bool(matching)))
+        return pages
+
+
+class FilteredPlaceStands(InMemoryEventLogStorage):
+    """The place of a filtered read is its last match, so a reader never gets over what is left out."""
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        pages = []
+        for query, page in zip(queries, super().read(queries), strict=True):
+            if query.filter is not None:
+                place = page.events[-1].seq if page.events else query.after_seq or 0
+                page = replace(page, through_seq=place, has_more=page.head is not None and place < page.head.last_seq)
+            pages.append(page)
+        return pages
+
+
+# ---------------------------------------------------------------- folding
+
+
+class LateStartWins(InMemoryEventLogStorage):
+    """The newest event decides the status, whatever its rank."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        answer = super().append(run_id, drafts, heard=heard)
+        if answer.accepted and drafts[-1].event_type == "RUN_START":
+            head = replace(answer.head, state=replace(answer.head.state, status=RunStatus.STARTED, ended_at_us=None))
+            self._logs[run_id].head = head
+            return replace(answer, head=head)
+        return answer
+
+
+class CountsTheLastBatch(InMemoryEventLogStorage):
+    """Counts begin anew with every append."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        with self._lock:
+            if run_id in self._logs:
+                self._logs[run_id].head = replace(self._logs[run_id].head, counts=EventCounts())
+        return super().append(run_id, drafts, heard=heard)
+
+
+class _StepFault(InMemoryEventLogStorage):
+    """Base: tells of steps what `_misread` makes of it."""
+
+    def _misread(self, steps: Sequence[StepState]) -> Sequence[StepState]:
+        raise NotImplementedError
+
+    def steps(
+        self, run_ids: Sequence[str], step_keys: Sequence[str] | None = None, limit: int = 1000
+    ) -> Mapping[str, Sequence[StepState]]:
+        return {run_id: self._misread(s) for run_id, s in super().steps(run_ids, step_keys, limit).items()}
+
+
+class ForgetsEarlierAttempts(_StepFault):
+    """Only the last attempt of a step is kept."""
+
+    def _misread(self, steps: Sequence[StepState]) -> Sequence[StepState]:
+        return [replace(step, spans=step.spans[-1:]) for step in steps]
+
+
+class StepsInOrderOfKey(_StepFault):
+    """Steps are listed by name."""
+
+    def _misread(self, steps: Sequence[StepState]) -> Sequence[StepState]:
+        return sorted(steps, key=lambda step: step.step_key)
+
+
+# ---------------------------------------------------------------- deletion
+
+
+class DropsHeadsOnDelete(InMemoryEventLogStorage):
+    """With the last event the head goes, and a late writer begins a new log."""
+
+    def delete(self, run_id: str, max_events: int = 10_000) -> int:
+        gone = super().delete(run_id, max_events)
+        with self._lock:
+            if run_id in self._logs and self._logs[run_id].head.deleted and gone < max_events:
+                del self._logs[run_id], self._closed_at_us[run_id]
+        return gone
+
+
+class AppendsToClosedRuns(InMemoryEventLogStorage):
+    """A late writer is served."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        with self._lock:
+            if run_id in self._logs:
+                self._logs[run_id].head = replace(self._logs[run_id].head, deleted=False)
+        return super().append(run_id, drafts, heard=heard)
+
+
+class DeletesOpenRuns(InMemoryEventLogStorage):
+    """Events go without the run having been closed."""
+
+    def delete(self, run_id: str, max_events: int = 10_000) -> int:
+        if run_id in self._logs:
+            self.close_runs([run_id])
+        return super().delete(run_id, max_events)
+
+
+class DeletesAllAtOnce(InMemoryEventLogStorage):
+    """One transaction for a log of any size."""
+
+    def delete(self, run_id: str, max_events: int = 10_000) -> int:
+        return super().delete(run_id, 1_000_000)
+
+
+class StepsStayBehind(InMemoryEventLogStorage):
+    """Step states outlive their events."""
+
+    def delete(self, run_id: str, max_events: int = 10_000) -> int:
+        steps = dict(self._logs[run_id].steps) if run_id in self._logs else {}
+        gone = super().delete(run_id, max_events)
+        if run_id in self._logs:
+            self._logs[run_id].steps.update(steps)
+        return gone
+
+
+class TombstonesForEver(InMemoryEventLogStorage):
+    """A deleted id is never free again."""
+
+    def _drop_old_tombstones(self) -> None:
+        return
+
+
+# ---------------------------------------------------------------- watching, names
+
+
+class NeverTells(InMemoryEventLogStorage):
+    """Says CALLBACK, and calls nobody."""
+
+    def _tell(self, run_id: str) -> None:
+        return
+
+
+class OneBadWatcherEndsAll(InMemoryEventLogStorage):
+    """The first callback that raises ends every watch."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._dead = False
+
+    def watch(self, on_news: Callable[[str | None], None]) -> Watch:
+        def tell(run_id: str | None) -> None:
+            if self._dead:
+                return
+            try:
+                on_news(run_id)
+            except Exception:
+                self._dead = True
+
+        return super().watch(tell)
+
+
+class GoesOnAfterStop(InMemoryEventLogStorage):
+    """A stopped watch is still called."""
+
+    def watch(self, on_news: Callable[[str | None], None]) -> Watch:
+        super().watch(on_news)
+        return super().watch(lambda run_id: None)
+
+
+class SplitsIdsAtUnderscores(InMemoryEventLogStorage):
+    """The hint is `<run id>_<seq>`, taken apart at the first underscore."""
+
+    def _tell(self, run_id: str) -> None:
+        super()._tell(f"{run_id}_1".split("_")[0])
+
+
+class IgnoresCaseOfIds(InMemoryEventLogStorage):
+    """`A` and `a` are one run."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        return super().append(run_id.casefold(), drafts, heard=heard)
+
+    def heads(self, run_ids: Sequence[str]) -> Mapping[str, Head]:
+        found = super().heads([run_id.casefold() for run_id in run_ids])
+        return {run_id: found[run_id.casefold()] for run_id in run_ids if run_id.casefold() in found}
+
+    def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
+        return super().read([replace(query, run_id=query.run_id.casefold()) for query in queries])
