@@ -1,0 +1,5 @@
+"""`python -m daglens.cli` is `daglens`."""
+
+from daglens.cli import main
+
+main()

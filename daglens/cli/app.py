@@ -1,0 +1,50 @@
+"""The command's tree, and how its errors end."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from daglens.cli import demo, events, instance_commands, logs, record, run_commands, runs, serve
+from daglens.storage.errors import DaglensError
+
+app = typer.Typer(
+    name="daglens",
+    help="The history of data pipelines: runs, events and compute logs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (serve, demo, record, events, logs):
+    module.register(app)
+app.add_typer(runs.app, name="runs")
+app.add_typer(run_commands.app, name="run")
+app.add_typer(instance_commands.app, name="instance")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from daglens import __version__
+
+        typer.echo(f"daglens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None: ...
+
+
+def run() -> None:
+    """Run the command with sys.argv; foreseen errors become one sentence on stderr, not a traceback."""
+    try:
+        app()
+    except DaglensError as error:
+        typer.echo(f"daglens: {error}", err=True)
+        sys.exit(2 if error.code in {"CONFIG_INVALID", "INVALID_HOME", "INVALID_NAME"} else 1)

@@ -1,0 +1,79 @@
+"""`daglens events`: the events of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from daglens.cli.options import InstanceHome, Json, RunId, find_run, open_instance
+from daglens.storage.records import EventFilter, EventRecord, LogLevel
+
+Types = Annotated[list[str] | None, typer.Option("--type", metavar="TYPE", help="Only this type, e.g. STEP_FAILURE.")]
+Steps = Annotated[list[str] | None, typer.Option("--step", metavar="STEP", help="Only events of this step.")]
+Level = Annotated[str | None, typer.Option("--level", metavar="LEVEL", help="Only this level and above.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("events")(events)
+
+
+def event_filter(types: list[str] | None, steps: list[str] | None, level: str | None) -> EventFilter | None:
+    """The filter that the options ask for; None when they ask for none."""
+    if level is not None and level.upper() not in LogLevel.__members__:
+        raise typer.BadParameter(f"{level!r} is no level; take one of {', '.join(LogLevel.__members__)}.")
+    if not types and not steps and level is None:
+        return None
+    return EventFilter(
+        [t.upper() for t in types] if types else None, steps or None, LogLevel[level.upper()] if level else None
+    )
+
+
+def print_events(found: Iterable[EventRecord], as_json: bool) -> None:
+    """Print events as they come."""
+    from daglens.cli.output import console, event_json, event_line, print_json
+
+    out = console()
+    for event in found:
+        if as_json:
+            print_json(event_json(event))
+        else:
+            out.print(event_line(event))
+
+
+def events(
+    run: RunId,
+    type: Types = None,
+    step: Steps = None,
+    level: Level = None,
+    after: Annotated[
+        int | None, typer.Option("--after", min=0, metavar="SEQ", help="Only events after this seq.")
+    ] = None,
+    last: Annotated[
+        int | None, typer.Option("--last", "-n", min=1, metavar="N", help="Only the last N that match.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    json: Json = False,
+    instance_home: InstanceHome = None,
+) -> None:
+    """Print the events of a run, oldest first.
+
+    With --json each line is an object: runId, seq, timestamp, level, message, eventType, stepKey, data.
+    """
+    from daglens.cli import follow as walks
+
+    if after is not None and last is not None:
+        raise typer.BadParameter("--after and --last can't be given together.")
+    wanted = event_filter(type, step, level)
+    with open_instance(instance_home) as instance:
+        run_id = find_run(instance, run).run_id
+        start = after or 0
+        if last is not None:
+            found, start = walks.last(instance, run_id, last, wanted)
+            print_events(found, json)
+        if follow:
+            print_events(walks.follow(instance, run_id, start, wanted), json)
+        elif last is None:
+            print_events(walks.walk(instance, run_id, start, wanted), json)
