@@ -1,0 +1,34 @@
+"""Writing to an instance: runs, their steps, and what they print.
+
+    with daglens.start_run("nightly") as run:
+        with run.step("extract") as step:
+            step.materialize("orders", metadata={"rows": 5})
+
+Recording never fails the pipeline: what goes wrong with it is said once, on stderr.
+"""
+
+from daglens.recorder.interrupt import RunTerminated
+from daglens.recorder.metadata import Json, Markdown, Path, Text, Url
+from daglens.recorder.retries import RetryRequested
+from daglens.recorder.run import Run, current_run
+from daglens.recorder.start import attach_run, start_run
+from daglens.recorder.step import Step
+from daglens.recorder.step_events import StepEvents, TypeCheck, current_step
+
+__all__ = [
+    "Json",
+    "Markdown",
+    "Path",
+    "RetryRequested",
+    "Run",
+    "RunTerminated",
+    "Step",
+    "StepEvents",
+    "Text",
+    "TypeCheck",
+    "Url",
+    "attach_run",
+    "current_run",
+    "current_step",
+    "start_run",
+]

@@ -1,0 +1,338 @@
+"""Events on their way to the storage: batched, in order, each once, whatever the storage does meanwhile.
+
+What comes within 20 ms, or 100 events, goes in one append, from a thread of its own. `flush` sends at once and waits.
+A storage that fails is tried again, with growing pauses, while the pipeline goes on; memory for what waits is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from daglens.recorder.problems import Problems
+from daglens.recorder.refused import Refusal, is_needed, lost_events, shrunk, stand_in
+from daglens.storage.errors import EventTooLarge, InvalidName, RunDeleted, RunFull
+from daglens.storage.records import EventDraft, Head
+
+
+class CannotRecord(Exception):
+    """Nothing can be recorded, now or later; raised by `send`. Its text is a sentence for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """How events are put together, and what waits.
+
+    Attributes:
+        max_wait_s: An event waits at most this long for others.
+        max_events: Events in one append.
+        max_queued: Events that wait; beyond it a producer waits while the storage works, and what the run can do
+            without is dropped (and counted) while it doesn't.
+        max_queued_chars: The same for their size, roughly.
+        first_pause_s, longest_pause_s: Between tries of a storage that fails.
+    """
+
+    max_wait_s: float = 0.02
+    max_events: int = 100
+    max_queued: int = 20_000
+    max_queued_chars: int = 64 * 1024 * 1024
+    first_pause_s: float = 0.1
+    longest_pause_s: float = 5.0
+
+
+DEFAULT_BATCH_LIMITS: Final = BatchLimits()
+
+
+class EventWriter:
+    """The queue of one run's events in one process.
+
+    `add` and `flush` never raise for what the storage does. After a fork the parent sends what it had; in the child
+    each event goes at once, since children of `multiprocessing` end without a word.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[EventDraft]], Head],
+        problems: Problems,
+        *,
+        on_head: Callable[[Head], None] = lambda head: None,
+        limits: BatchLimits = DEFAULT_BATCH_LIMITS,
+    ) -> None:
+        """
+        Args:
+            send: Appends a batch and answers the head after it; raises as `EventLogStorage.append`, or anything.
+            on_head: Told each answer, by the thread that sends.
+        """
+        self._send = send
+        self._problems = problems
+        self._on_head = on_head
+        self._limits = limits
+        self._queue: deque[tuple[EventDraft, int]] = deque()
+        self._queued_chars = 0
+        self._dropped = 0
+        self._added = 0
+        self._settled = 0
+        self._urgent = 0
+        self._oldest_s = 0.0
+        self._failing = False
+        self._closed = False
+        self._stopped: str | None = None
+        self._write_through = False
+        self._thread: threading.Thread | None = None
+        self._renew_locks()
+        _writers.add(self)
+
+    # ------------------------------------------------------------ what the run calls
+
+    def add(self, draft: EventDraft) -> None:
+        """Queue an event. Waits only when very much is queued and the storage is at work on it."""
+        size = _size(draft)
+        with self._changed:
+            if self._is_stopped():
+                return
+            if self._closed:
+                self._problems.say("late", f"An event came after the end of its recording and was dropped: {draft}")
+                return
+            while self._is_full(size):
+                if self._failing and not is_needed(draft):
+                    self._dropped += 1
+                    return
+                if self._failing or self._write_through or not self._ensure_thread():
+                    break
+                self._changed.wait(0.1)
+                if self._is_stopped():
+                    return
+            if not self._queue:
+                self._oldest_s = time.monotonic()
+            self._queue.append((draft, size))
+            self._queued_chars += size
+            self._added += 1
+            if not self._write_through and self._ensure_thread():
+                if len(self._queue) in (1, self._limits.max_events):
+                    self._changed.notify_all()
+                return
+        self._drain()
+
+    def flush(self, timeout_s: float = 5.0, *, patient: bool = False) -> bool:
+        """Send at once what is queued; True when all of it was stored (or recording has stopped).
+
+        Waits at most `timeout_s`; while the storage fails it doesn't wait at all, unless `patient`.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        with self._changed:
+            target = self._added
+            if self._settled >= target or self._stopped is not None:
+                return True
+            has_thread = not self._write_through and self._ensure_thread()
+            if has_thread:
+                self._urgent = max(self._urgent, target)
+                self._changed.notify_all()
+                while self._settled < target and self._stopped is None:
+                    left = give_up_at - time.monotonic()
+                    if left <= 0 or (self._failing and not patient):
+                        return False
+                    self._changed.wait(left)
+                return True
+        return self._drain()
+
+    def close(self, timeout_s: float = 30.0) -> int:
+        """Flush, waiting that long for a storage that fails, and take no more; how many events are not stored."""
+        self.flush(timeout_s, patient=True)
+        with self._changed:
+            self._closed = True
+            lost = 0 if self._stopped is not None else self._added - self._settled + self._dropped
+            self._changed.notify_all()
+        return lost
+
+    def _is_stopped(self) -> bool:
+        return self._stopped is not None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing is recorded any more, as a sentence; None while it is."""
+        return self._stopped
+
+    def stop(self, why: str) -> None:
+        """Record nothing any more; said once."""
+        with self._changed:
+            if self._stopped is None:
+                self._stopped = why
+                self._queue.clear()
+                self._queued_chars = 0
+                self._settled = self._added
+            self._changed.notify_all()
+        self._problems.say("stopped", why)
+
+    # ------------------------------------------------------------ sending
+
+    def _run(self) -> None:
+        pause_s = self._limits.first_pause_s
+        while True:
+            with self._changed:
+                if not self._wait_for_work():
+                    self._thread = None
+                    return
+            if self._send_next():
+                pause_s = self._limits.first_pause_s
+                continue
+            with self._changed:
+                if self._closed:
+                    self._thread = None
+                    return
+                # Nothing but time helps now; close() cuts it short.
+                self._changed.wait_for(lambda: self._closed or self._stopped is not None, pause_s)
+            pause_s = min(2 * pause_s, self._limits.longest_pause_s)
+
+    def _wait_for_work(self) -> bool:
+        """With the lock: wait until a batch is due; False when there is nothing left to do."""
+        while True:
+            if not self._queue:
+                if self._closed or self._stopped is not None:
+                    return False
+                # Not for ever: a writer that nobody holds any more ends here (its thread holds it only weakly then).
+                if not self._changed.wait(_IDLE_S) and not self._queue:
+                    return False
+                continue
+            due_in_s = self._oldest_s + self._limits.max_wait_s - time.monotonic()
+            is_due = due_in_s <= 0 or len(self._queue) >= self._limits.max_events
+            if is_due or self._urgent > self._settled or self._closed:
+                return True
+            self._changed.wait(due_in_s)
+
+    def _drain(self) -> bool:
+        """Send everything from this thread; False when the storage fails."""
+        while self._queue:
+            if not self._send_next():
+                return False
+        return True
+
+    def _send_next(self) -> bool:
+        """Send one batch; False when the storage failed and it must be sent again."""
+        with self._sending:
+            with self._changed:
+                count = min(len(self._queue), self._limits.max_events)
+                batch = [self._queue[index][0] for index in range(count)]
+            if not batch:
+                return True
+            try:
+                head = self._send_whole(batch)
+            except CannotRecord as error:
+                self.stop(str(error))
+                return True
+            except (RunDeleted, RunFull) as error:
+                self.stop(f"{error} Recording stops; the pipeline goes on.")
+                return True
+            except Exception as error:
+                self._failed(error)
+                return False
+            with self._changed:
+                # stop() may have emptied the queue meanwhile.
+                for _ in range(min(count, len(self._queue))):
+                    self._queued_chars -= self._queue.popleft()[1]
+                    self._settled += 1
+                self._failing = False
+                self._oldest_s = time.monotonic()
+                if self._dropped:
+                    self._queue.append((lost_events(self._dropped), 0))
+                    self._added += 1
+                    self._dropped = 0
+                self._changed.notify_all()
+        try:
+            self._on_head(head)
+        except Exception as error:
+            self._problems.say("head", f"A message from the event log was not heard: {error}")
+        return True
+
+    def _send_whole(self, batch: list[EventDraft]) -> Head:
+        try:
+            return self._send(batch)
+        except EventTooLarge as error:
+            index = error.index if 0 <= error.index < len(batch) else 0
+            self._refused(batch[index], error)
+            return self._send_whole([*batch[:index], *shrunk(batch[index], error), *batch[index + 1 :]])
+        except InvalidName as error:
+            if len(batch) == 1:
+                self._refused(batch[0], error)
+                return self._send([stand_in(batch[0], error)])
+            # It doesn't say which one: each by itself. Ids make what was stored before harmless.
+            for draft in batch:
+                head = self._send_whole([draft])
+            return head
+
+    def _refused(self, draft: EventDraft, error: Refusal) -> None:
+        self._problems.say("refused", f"An event {draft.event_type} was refused; a note takes its place. {error}")
+
+    def _failed(self, error: Exception) -> None:
+        with self._changed:
+            self._failing = True
+            self._changed.notify_all()
+        self._problems.say(
+            "failing", f"Recording is behind, and is tried again; the pipeline goes on. {type(error).__name__}: {error}"
+        )
+
+    def _is_full(self, size: int) -> bool:
+        return len(self._queue) >= self._limits.max_queued or (
+            bool(self._queue) and self._queued_chars + size > self._limits.max_queued_chars
+        )
+
+    # ------------------------------------------------------------ thread and forks
+
+    def _ensure_thread(self) -> bool:
+        """With the lock: start the thread if need be; False when there can be none (the interpreter is ending)."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        thread = threading.Thread(target=self._run, name="daglens-events", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            return False
+        self._thread = thread
+        return True
+
+    def _renew_locks(self) -> None:
+        self._changed = threading.Condition()
+        self._sending = threading.Lock()
+
+    def start_in_child(self) -> None:
+        """After a fork, in the child: the parent sends what was queued."""
+        self._renew_locks()
+        self._queue.clear()
+        self._queued_chars = self._dropped = 0
+        self._settled = self._added
+        self._thread = None
+        self._failing = False
+        self._write_through = True
+
+
+_IDLE_S: Final = 5.0
+_SIZED_DEPTH: Final = 4
+_writers: weakref.WeakSet[EventWriter] = weakref.WeakSet()
+
+
+def _size(value: object, depth: int = 0) -> int:
+    """About how much memory an event's texts take."""
+    if isinstance(value, EventDraft):
+        return 500 + len(value.message) + _size(value.data)
+    if isinstance(value, str):
+        return 50 + len(value)
+    if depth > _SIZED_DEPTH:
+        return 50
+    if isinstance(value, Mapping):
+        return sum(50 + _size(inner, depth + 1) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return sum(_size(inner, depth + 1) for inner in value)
+    return 50
+
+
+def _start_in_child() -> None:
+    for writer in list(_writers):
+        writer.start_in_child()
+
+
+os.register_at_fork(after_in_child=_start_in_child)

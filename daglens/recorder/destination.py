@@ -1,0 +1,147 @@
+"""Where a recorder writes to. An instance is one such place; whatever else answers these questions is another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from daglens.instance import Instance
+from daglens.recorder.problems import Problems
+from daglens.storage.contract import LogCapture
+from daglens.storage.errors import RunConflict
+from daglens.storage.records import EventDraft, Head, LogKey, NewRun
+
+
+class Destination(Protocol):
+    """What a recorder asks for. Every method may raise whatever its storage raises; the recorder copes."""
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """What is written goes with this process."""
+        ...
+
+    @property
+    def home(self) -> str | None:
+        """The folder that `--instance-home` would name for the same place; None when none would."""
+        ...
+
+    def create_run(self, run: NewRun) -> bool:
+        """Add the run; False when a run of this id exists already: it is taken over as it is."""
+        ...
+
+    def add_tags(self, run_id: str, tags: Sequence[tuple[str, str]]) -> None:
+        """Add tags; a key that is there gets the new value."""
+        ...
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft]) -> Head:
+        """Append events as a sign of life; the head afterwards. With no drafts, only the sign of life."""
+        ...
+
+    def heartbeat(self, run_id: str, timeout_s: int) -> None:
+        """Say that the recorder lives, and when to presume it dead."""
+        ...
+
+    def head(self, run_id: str) -> Head | None:
+        """The head of the run's log, None when it has none. Cheap: it is asked every few seconds."""
+        ...
+
+    def attempts(self, run_id: str, step_key: str) -> int:
+        """How many attempts of the step the log has."""
+        ...
+
+    def capture(self, key: LogKey) -> LogCapture | None:
+        """Log files for an attempt of a step; None: logs are not kept."""
+        ...
+
+    def artifact_folder(self, run_id: str) -> Path:
+        """The run's folder of the artifact storage."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened for this recorder. May be called twice."""
+        ...
+
+
+class InstanceDestination:
+    """An instance of this machine, given or opened when it is first needed (again, when opening it failed)."""
+
+    def __init__(
+        self,
+        problems: Problems,
+        *,
+        instance: Instance | None = None,
+        opener: Callable[[], Instance] = Instance.open,
+    ) -> None:
+        """`opener` is called when no instance is given; what it opens is closed with this."""
+        self._problems = problems
+        self._given = instance
+        self._opened: Instance | None = None
+        self._opener = opener
+
+    @property
+    def instance(self) -> Instance:
+        """The instance, opened if it isn't yet."""
+        if self._given is not None:
+            return self._given
+        if self._opened is None:
+            self._opened = self._opener()
+        return self._opened
+
+    @property
+    def is_ephemeral(self) -> bool:
+        """By rule 4."""
+        found = self._given or self._opened
+        return found is not None and found.is_ephemeral
+
+    @property
+    def home(self) -> str | None:
+        """By rules 1 and 2: those of rule 3 every command finds by itself."""
+        found = self._given or self._opened
+        if found is None or found.origin not in ("DAGSTER_YAML", "DAGSTER_HOME"):
+            return None
+        return str(found.home)
+
+    def create_run(self, run: NewRun) -> bool:
+        """See Destination."""
+        try:
+            return self.instance.create_run(run).created
+        except RunConflict:
+            # Somebody else created it, a launcher for one; or it is recorded a second time.
+            self._problems.say("conflict", f"Run {run.run_id} was created before, with other values; they stay.")
+            return False
+
+    def add_tags(self, run_id: str, tags: Sequence[tuple[str, str]]) -> None:
+        """See Destination."""
+        self.instance.runs.add_tags(run_id, tags)
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft]) -> Head:
+        """See Destination."""
+        return self.instance.append(run_id, drafts).head
+
+    def heartbeat(self, run_id: str, timeout_s: int) -> None:
+        """See Destination."""
+        self.instance.heartbeat(run_id, timeout_s)
+
+    def head(self, run_id: str) -> Head | None:
+        """See Destination."""
+        return self.instance.events.heads([run_id]).get(run_id)
+
+    def attempts(self, run_id: str, step_key: str) -> int:
+        """See Destination."""
+        steps = self.instance.events.steps([run_id], [step_key]).get(run_id, ())
+        return max((step.attempts for step in steps), default=0)
+
+    def capture(self, key: LogKey) -> LogCapture | None:
+        """See Destination."""
+        return self.instance.compute_logs.capture(key)
+
+    def artifact_folder(self, run_id: str) -> Path:
+        """See Destination."""
+        return self.instance.artifacts.folder(run_id)
+
+    def close(self) -> None:
+        """See Destination."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()

@@ -1,0 +1,149 @@
+"""How a request to end a run reaches the code that runs it.
+
+A run that was started in an asyncio task: the task is cancelled. In the main thread: `RunTerminated` is raised there,
+also out of a `sleep` or a read, by a signal. In another thread: `RunTerminated` is raised at its next step of Python.
+While a run is open and nobody else handles SIGTERM, SIGTERM raises `RunTerminated` in the main thread as well.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+
+class RunTerminated(KeyboardInterrupt):
+    """The run was asked to end: by `terminateRun`, or by SIGTERM. Like Ctrl-C, it is no `Exception`."""
+
+
+class Interrupter:
+    """Reaches the task or thread that it was made in.
+
+    Attributes:
+        asked: Set once the end was asked for: whoever waits in another thread should stop waiting.
+    """
+
+    def __init__(self) -> None:
+        self._thread_id = threading.get_ident()
+        self._in_main = threading.current_thread() is threading.main_thread()
+        self._loop, self._task = _running_task()
+        self._lock = threading.Lock()
+        self._armed = False
+        self.asked = threading.Event()
+
+    def arm(self) -> None:
+        """From now on `interrupt` works."""
+        with self._lock:
+            self._armed = True
+        _sigterm.take(self)
+
+    def disarm(self) -> None:
+        """From now on `interrupt` does nothing. May be called twice, from any thread."""
+        with self._lock:
+            self._armed = False
+            if self.asked.is_set() and self._task is None and not self._in_main:
+                # The thread may have seen `asked` itself, and the exception be still on its way.
+                _raise_in_thread(self._thread_id, None)
+        _sigterm.give_back(self)
+
+    def interrupt(self) -> None:
+        """Deliver the request, once, from any thread."""
+        with self._lock:
+            if not self._armed or self.asked.is_set():
+                return
+            self.asked.set()
+            if self._task is not None and self._loop is not None:
+                try:
+                    self._loop.call_soon_threadsafe(self._task.cancel, "The run was asked to end.")
+                except RuntimeError:  # the loop is closed
+                    return
+            elif self._in_main:
+                _sigterm.raise_in_main(self._thread_id)
+            else:
+                _raise_in_thread(self._thread_id)
+
+
+def _running_task() -> tuple[Any, Any]:
+    # Nobody runs a loop who has not imported asyncio, and the import takes 50 ms.
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None, None
+    try:
+        return asyncio.get_running_loop(), asyncio.current_task()
+    except RuntimeError:
+        return None, None
+
+
+def _raise_in_thread(thread_id: int, kind: type[BaseException] | None = RunTerminated) -> None:
+    """Raise an exception of this kind there; None: take back one that isn't raised yet."""
+    raised = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)
+
+
+class _Sigterm:
+    """SIGTERM while runs are open: ours where it would end the process without a word, else left alone."""
+
+    def __init__(self) -> None:
+        self._open: set[Interrupter] = set()
+        self._before: Any = None
+        self._installed = False
+        self._own_signals = 0
+
+    def take(self, interrupter: Interrupter) -> None:
+        self._open.add(interrupter)
+        if self._installed or threading.current_thread() is not threading.main_thread():
+            return
+        before = signal.getsignal(signal.SIGTERM)
+        # What removes an ephemeral instance's folder ends the process as well; it has its turn when we are done.
+        if before is signal.SIG_DFL or getattr(before, "__module__", "") == "daglens.temporary_home":
+            signal.signal(signal.SIGTERM, self._on_signal)
+            self._before, self._installed = before, True
+
+    def give_back(self, interrupter: Interrupter) -> None:
+        self._open.discard(interrupter)
+        if self._open or not self._installed or threading.current_thread() is not threading.main_thread():
+            return
+        self._installed = False
+        if signal.getsignal(signal.SIGTERM) == self._on_signal:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def raise_in_main(self, thread_id: int) -> None:
+        if self._installed and signal.getsignal(signal.SIGTERM) == self._on_signal:
+            self._own_signals += 1
+            signal.pthread_kill(thread_id, signal.SIGTERM)
+        elif callable(signal.getsignal(signal.SIGINT)):
+            signal.pthread_kill(thread_id, signal.SIGINT)
+        else:
+            _raise_in_thread(thread_id)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        is_own = self._own_signals > 0
+        if is_own:
+            self._own_signals -= 1
+        if self._open:
+            for interrupter in self._open:
+                interrupter.asked.set()
+            raise RunTerminated("The run was asked to end." if is_own else "SIGTERM")
+        if is_own:
+            return  # it came too late: the run has ended
+        if callable(self._before):
+            self._before(number, frame)
+        else:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    def start_in_child(self) -> None:
+        """After a fork: the run isn't this process's, and SIGTERM ends it as it would have."""
+        self._open.clear()
+        self._own_signals = 0
+        if self._installed and signal.getsignal(signal.SIGTERM) == self._on_signal:
+            signal.signal(signal.SIGTERM, self._before)
+        self._installed = False
+
+
+_sigterm = _Sigterm()
+os.register_at_fork(after_in_child=_sigterm.start_in_child)

@@ -1,0 +1,35 @@
+"""Recording never fails the pipeline: what goes wrong is said on stderr, each kind once."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+
+
+class Problems:
+    """What went wrong with the recording of one run. Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+        self._lock = threading.Lock()
+
+    def say(self, kind: str, sentence: str) -> None:
+        """Write `daglens: sentence` to stderr, unless a problem of this kind was told before. Never raises."""
+        with self._lock:
+            if kind in self._said:
+                return
+            self._said.add(kind)
+        note(sentence)
+
+    def forget_lock(self) -> None:
+        """In a forked child: another thread may have held it."""
+        self._lock = threading.Lock()
+
+
+def note(sentence: str) -> None:
+    """Write `daglens: sentence` to stderr. Never raises."""
+    with contextlib.suppress(Exception):
+        if sys.stderr is not None:
+            sys.stderr.write(f"daglens: {' '.join(sentence.split())}\n")
+            sys.stderr.flush()

@@ -1,0 +1,79 @@
+"""Ending a process with everything that it has started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from typing import NamedTuple
+
+POLL_S = 0.02
+
+
+class ProcessId(NamedTuple):
+    """A process for certain: its id may be given to another one, its start time isn't."""
+
+    pid: int
+    started: str
+
+
+def descendants(pid: int) -> list[ProcessId]:
+    """Children of a process and theirs, as far as /proc tells; elsewhere none."""
+    children: dict[int, list[ProcessId]] = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/proc"):
+            if name.isdigit() and (found := _stat(int(name))) is not None:
+                children.setdefault(found[0], []).append(found[1])
+    tree: list[ProcessId] = []
+    below = [pid]
+    while below:
+        for child in children.get(below.pop(), ()):
+            tree.append(child)
+            below.append(child.pid)
+    return tree
+
+
+def _stat(pid: int) -> tuple[int, ProcessId] | None:
+    """Parent and identity; None: it has ended (a zombie has, too)."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            # The name in parentheses may hold anything, blanks and parentheses too.
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in "ZX":
+        return None
+    return int(fields[1]), ProcessId(pid, fields[19])
+
+
+def lives(process: ProcessId) -> bool:
+    """Whether it still runs."""
+    found = _stat(process.pid)
+    return found is not None and found[1] == process
+
+
+def send(processes: Iterable[ProcessId], number: int) -> None:
+    """Send a signal to those that still run."""
+    for process in processes:
+        if lives(process):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, number)
+
+
+def end_tree(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:
+    """Ask a child of ours and its descendants to end (SIGTERM); after `grace_s`, make them (SIGKILL)."""
+    tree = descendants(process.pid)
+    process.send_signal(signal.SIGTERM)
+    send(tree, signal.SIGTERM)
+    give_up_at = time.monotonic() + grace_s
+    while time.monotonic() < give_up_at:
+        if process.poll() is not None and not any(lives(one) for one in tree):
+            return
+        time.sleep(POLL_S)
+    tree += [one for one in descendants(process.pid) if one not in tree]
+    process.kill()
+    send(tree, signal.SIGKILL)
+    process.wait()

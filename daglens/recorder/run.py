@@ -1,0 +1,328 @@
+"""A run that this process records."""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import functools
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextvars import ContextVar
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
+
+from daglens.recorder.drafts import draft, recordable
+from daglens.recorder.endings import Ending, ending_of
+from daglens.recorder.failure import error_data, headline
+from daglens.recorder.interrupt import Interrupter, RunTerminated
+from daglens.recorder.logs import EventHandler, EventLogger
+from daglens.recorder.metadata import plain, text
+from daglens.recorder.recording import Recording
+from daglens.recorder.retries import RetryPolicy
+from daglens.recorder.step import Step
+from daglens.recorder.step_events import current_step
+from daglens.storage import event_types as et
+from daglens.storage.records import LogLevel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Status = Literal["success", "failure", "canceled"]
+
+END_WAIT_S = 30.0
+"""How long the end of a run waits for a storage that doesn't answer."""
+
+
+class Run:
+    """A run while it is recorded: made by `daglens.start_run` or `daglens.attach_run`.
+
+    Leaving its `with` block ends it; without one, `finish` does. Its methods may be called from any thread or task,
+    and, but for ephemeral instances, from forked children.
+
+    Attributes:
+        run_id: Its id.
+        pipeline_name: Of the pipeline; None for a run that was attached to.
+    """
+
+    def __init__(
+        self, recording: Recording, pipeline_name: str | None, interrupter: Interrupter, *, ends: bool
+    ) -> None:
+        """`ends`: the run's end is reported here; False: by somebody else."""
+        self.run_id = recording.run_id
+        self.pipeline_name = pipeline_name
+        self._recording = recording
+        self._interrupter = interrupter
+        self._ends = ends
+        self._pid = os.getpid()
+        self._finished = False
+        self._outer = run_in_context.get()
+        run_in_context.set(self)
+        atexit.register(self._at_exit)
+
+    # ------------------------------------------------------------ steps
+
+    def step(self, key: str) -> Step:
+        """A step, for a `with` (or `async with`) block, or as a decorator; again with the same key: a new attempt."""
+        return Step(self._recording, recordable(key, "step key"))
+
+    def attempts(self, key: str, *, retries: int = 2, wait_s: float = 0.0) -> Attempts:
+        """A step that is tried again when it raises an Exception: `for attempt in run.attempts("load"):` with
+        `with attempt as step:` below it (or `async for` and `async with`).
+
+        Args:
+            retries: Tries after the first one.
+            wait_s: Pause between tries, in seconds.
+        """
+        return Attempts(self, recordable(key, "step key"), RetryPolicy(True, retries, wait_s))
+
+    def call_step(
+        self,
+        key: str,
+        function: Callable[..., R],
+        *args: Any,
+        isolate: bool = False,
+        retries: int = 0,
+        retry_wait_s: float = 0.0,
+        **kwargs: Any,
+    ) -> R:
+        """Call `function(*args, **kwargs)` as a step and give back what it returns (None when it skips the step).
+
+        Within it, `daglens.current_step()` is the step.
+
+        Args:
+            isolate: In a child process, with exact capture of its output. Function, arguments and result are pickled.
+            retries: Tries after the first one, when it raises an Exception.
+            retry_wait_s: Pause between tries, in seconds.
+
+        Raises:
+            TypeError: With `isolate`, what can't be carried to another process (a lambda).
+            StepProcessDied: With `isolate`, its process ended without a result.
+            BaseException: What the function raised at last.
+        """
+        packed = b""
+        if isolate:
+            from daglens.recorder.isolate import call_isolated, packed_call
+
+            packed = packed_call(key, function, args, kwargs)
+        policy = RetryPolicy(True, retries, retry_wait_s)
+        for attempt in Attempts(self, recordable(key, "step key"), policy, isolated=isolate):
+            with attempt as step:
+                if isolate:
+                    return cast(R, call_isolated(step, packed, self._interrupter.asked))
+                return function(*args, **kwargs)
+        return cast(R, None)
+
+    async def acall_step(
+        self,
+        key: str,
+        function: Callable[..., Awaitable[R]],
+        *args: Any,
+        retries: int = 0,
+        retry_wait_s: float = 0.0,
+        **kwargs: Any,
+    ) -> R:
+        """`call_step` for a coroutine function."""
+        policy = RetryPolicy(True, retries, retry_wait_s)
+        async for attempt in Attempts(self, recordable(key, "step key"), policy):
+            async with attempt:
+                return await function(*args, **kwargs)
+        return cast(R, None)
+
+    def skip_step(self, key: str, reason: str = "") -> None:
+        """Say that a step is left out, without beginning it."""
+        step_key = recordable(key, "step key")
+        message = f"Step {step_key} skipped: {reason}." if reason else f"Step {step_key} skipped."
+        self._recording.record(draft(et.STEP_SKIPPED, message, step_key=step_key))
+
+    def bind(self, function: Callable[P, R]) -> Callable[P, R]:
+        """The function, run as part of the step that is open here and now, in whatever thread calls it."""
+        context = contextvars.copy_context()
+
+        @functools.wraps(function)
+        def bound(*args: P.args, **kwargs: P.kwargs) -> R:
+            return context.copy().run(function, *args, **kwargs)
+
+        return bound
+
+    # ------------------------------------------------------------ what belongs to the run itself
+
+    def artifact_path(self, name: str | os.PathLike[str]) -> Path:
+        """Where to write a file artifact: a path below the run's folder; its folders are made.
+
+        Raises:
+            InvalidName: The name is absolute, has `..` or NUL, is too long, or leads out by a symbolic link.
+        """
+        return self._recording.artifacts.path(name)
+
+    @cached_property
+    def log(self) -> logging.Logger:
+        """A logger whose messages are events of the run (and are not printed)."""
+        return EventLogger(self.pipeline_name or "run", self._log_message)
+
+    def log_handler(self, level: int = logging.NOTSET) -> logging.Handler:
+        """A handler for the program's own loggers: their records become events of the step they come from."""
+        return EventHandler(self._log_message, level)
+
+    def _log_message(self, logger: str, level: LogLevel, message: str) -> None:
+        step = current_step()
+        if step is not None and step.run_id == self.run_id:
+            step.log_message(logger, level, message)
+        else:
+            self._recording.record(draft(et.LOG_MESSAGE, message, {"logger": logger}, level=level))
+
+    def event(
+        self,
+        event_type: str,
+        message: str = "",
+        data: Mapping[str, Any] | None = None,
+        level: LogLevel = LogLevel.INFO,
+    ) -> None:
+        """Record an event of the run, of any type; see `StepEvents.event`."""
+        name = recordable(event_type, "event type")
+        self._recording.record(draft(name, text(message), plain(dict(data or {})), level=level))
+
+    def add_tags(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run; a key that is there gets the new value."""
+        self._recording.flush()  # the run may not be there yet
+        try:
+            self._recording.destination.add_tags(self.run_id, [(text(key), text(tags[key])) for key in tags])
+        except Exception as error:
+            self._recording.problems.say("tags", f"Tags were not added: {error}")
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Store at once what was recorded so far; True when it is (an event waits at most 20 ms anyway)."""
+        return self._recording.flush(timeout_s)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, and wake up with RunTerminated when the run is asked to end; in any thread."""
+        if seconds > 0 and self._interrupter.asked.wait(seconds):
+            raise RunTerminated("The run was asked to end.")
+
+    # ------------------------------------------------------------ the end
+
+    def finish(self, status: Status = "success", error: BaseException | None = None) -> None:
+        """End the run, once; later calls do nothing. With an `error` and no other status it is a failure.
+
+        In a forked child it only stores what the child recorded.
+        """
+        ending = Ending[status.upper()]
+        self._finish(Ending.FAILURE if error is not None and ending is Ending.SUCCESS else ending, error)
+
+    def _finish(self, ending: Ending, error: BaseException | None) -> None:
+        if self._pid != os.getpid():
+            self._recording.flush()
+            return
+        if self._finished:
+            return
+        self._finished = True
+        self._interrupter.disarm()
+        try:
+            self._recording.stop_pulse()
+            self._recording.close_logs()
+        finally:  # a second Ctrl-C doesn't take the end away
+            if self._ends:
+                self._tell_end(ending, error)
+            self._recording.close(END_WAIT_S)
+            atexit.unregister(self._at_exit)
+            if run_in_context.get() is self:
+                run_in_context.set(self._outer)
+
+    def _tell_end(self, ending: Ending, error: BaseException | None) -> None:
+        name = self.pipeline_name or "The run"
+        if ending is Ending.SUCCESS:
+            event = draft(et.RUN_SUCCESS, f"{name} ended well.")
+        elif ending is Ending.CANCELED:
+            why = f": {headline(error_data(error))}" if error is not None else ""
+            event = draft(et.RUN_CANCELED, f"{name} was canceled{why}.", level=LogLevel.WARNING)
+        else:
+            told = error_data(error) if error is not None else None
+            why = f": {headline(told)}" if told else "."
+            event = draft(
+                et.RUN_FAILURE, f"{name} failed{why}", {"presumed": False, "error": told}, level=LogLevel.ERROR
+            )
+        self._recording.record(event)
+
+    def _end(self, error: BaseException | None) -> None:
+        ending = ending_of(error)
+        if ending is Ending.FAILURE and self._interrupter.asked.is_set():
+            ending = Ending.CANCELED  # the interruption came out as another exception
+        self._finish(ending, None if ending is Ending.SUCCESS else error)
+
+    def _at_exit(self) -> None:
+        if self._pid != os.getpid() or self._finished:
+            return
+        # What ended the program without a caller is kept here by the interpreter.
+        error = getattr(sys, "last_value", None)
+        if isinstance(error, BaseException):
+            self._end(error)
+        elif self._ends:
+            self._finish(Ending.FAILURE, RunNotFinished("The program ended without finish() for its run."))
+        else:
+            self._finish(Ending.SUCCESS, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end(error)
+
+
+class RunNotFinished(Exception):
+    """The program ended, and nobody had said how the run did."""
+
+
+class Attempts:
+    """The tries of a step, one after the other, until one ends well, is skipped, or none is left."""
+
+    def __init__(self, run: Run, key: str, policy: RetryPolicy, *, isolated: bool = False) -> None:
+        self._run = run
+        self._key = key
+        self._policy = policy
+        self._isolated = isolated
+
+    def _try(self, number: int) -> Step:
+        return Step(self._run._recording, self._key, policy=self._policy, tried=number, isolated=self._isolated)
+
+    def __iter__(self) -> Iterator[Step]:
+        number = 1
+        while True:
+            step = self._try(number)
+            yield step
+            if step.retry_after_s is None:
+                return
+            self._run.pause(step.retry_after_s)
+            number += 1
+
+    async def __aiter__(self) -> AsyncIterator[Step]:
+        import asyncio
+
+        number = 1
+        while True:
+            step = self._try(number)
+            yield step
+            if step.retry_after_s is None:
+                return
+            await asyncio.sleep(step.retry_after_s)
+            number += 1
+
+
+run_in_context: ContextVar[Run | None] = ContextVar("daglens_run", default=None)
+
+
+def current_run() -> Run | None:
+    """The run of this thread or task, None when there is none: also in a child process of `call_step`."""
+    return run_in_context.get()

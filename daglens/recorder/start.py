@@ -1,0 +1,194 @@
+"""Beginning to record: a run of one's own, or a part of somebody else's."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from daglens.instance import Instance, default_fallback
+from daglens.recorder.destination import InstanceDestination
+from daglens.recorder.drafts import draft, recordable
+from daglens.recorder.interrupt import Interrupter, RunTerminated
+from daglens.recorder.metadata import plain, text
+from daglens.recorder.problems import Problems, note
+from daglens.recorder.recording import Recording
+from daglens.recorder.run import Run
+from daglens.storage import event_types as et
+from daglens.storage.contract import MAX_TAGS
+from daglens.storage.errors import StorageUnavailable
+from daglens.storage.names import check_name
+from daglens.storage.records import NewRun
+
+RUN_ID_VARIABLE: Final = "DAGLENS_RUN_ID"
+HOME_VARIABLE: Final = "DAGLENS_INSTANCE_HOME"
+DEFAULT_HEARTBEAT_TIMEOUT_S: Final = 60
+
+
+def start_run(
+    pipeline_name: str,
+    *,
+    run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    run_config: Any = None,
+    step_keys: Iterable[str] | None = None,
+    parent_run_id: str | None = None,
+    root_run_id: str | None = None,
+    instance: Instance | None = None,
+    capture: bool = True,
+    heartbeat_timeout_s: int | None = DEFAULT_HEARTBEAT_TIMEOUT_S,
+) -> Run:
+    """Begin a run and record it: `with daglens.start_run("nightly") as run: …`.
+
+    The block's end is the run's: an exception makes it a failure, Ctrl-C, SIGTERM or a request to terminate it makes
+    it canceled; each goes on to the caller. Without a `with`, call `finish`. What goes wrong with the recording is
+    said on stderr, and never raised.
+
+    Args:
+        run_id: A UUID is made when absent. A run of this id that exists already is taken over.
+        run_config: Any JSON value; what JSON has no form for becomes text.
+        step_keys: The steps to run, when it isn't the whole pipeline.
+        root_run_id: First of a chain of runs; the parent when absent.
+        instance: Where to record; by default the one that DAGSTER_HOME names, else one in memory (that is said).
+        capture: Whether output of steps is captured.
+        heartbeat_timeout_s: Seconds without a sign of life, at least 3, after which the run is presumed dead; None:
+            never.
+
+    Raises:
+        InvalidName: The pipeline name or the run id can't be one.
+        RunTerminated: Somebody asked for the run's end before it began; it is canceled.
+    """
+    _refuse_import_in_child()
+    problems = Problems()
+    run = NewRun(
+        check_name(run_id if run_id is not None else str(uuid.uuid4()), "run id"),
+        check_name(pipeline_name, "pipeline name"),
+        tags=_storable(tags or {}, problems),
+        run_config={} if run_config is None else plain(run_config),
+        step_keys_to_execute=None if step_keys is None else tuple(recordable(key, "step key") for key in step_keys),
+        parent_run_id=parent_run_id,
+        root_run_id=root_run_id if root_run_id is not None else parent_run_id,
+    )
+    destination = InstanceDestination(problems, instance=instance)
+    return record_new_run(run, destination, problems, capture=capture, heartbeat_timeout_s=heartbeat_timeout_s)
+
+
+def record_new_run(
+    run: NewRun,
+    destination: InstanceDestination,
+    problems: Problems,
+    *,
+    capture: bool = True,
+    heartbeat_timeout_s: int | None = DEFAULT_HEARTBEAT_TIMEOUT_S,
+    start_event_id: str | None = None,
+) -> Run:
+    """Create the run, start it, and keep it alive.
+
+    Raises:
+        RunTerminated: Somebody asked for the run's end before it began; it is canceled.
+    """
+    interrupter = Interrupter()
+    recording = Recording(
+        run.run_id,
+        destination,
+        problems,
+        new_run=run,
+        captures=capture,
+        on_end_asked=interrupter.interrupt,
+    )
+    _open(recording, destination)
+    started = {"pipelineName": run.pipeline_name, "processId": os.getpid(), "hostname": socket.gethostname()}
+    message = f"{run.pipeline_name} began in process {os.getpid()} on {started['hostname']}."
+    recording.record(draft(et.RUN_START, message, started, event_id=start_event_id))
+    recording.flush()
+    recorded = Run(recording, run.pipeline_name, interrupter, ends=True)
+    if recording.end_heard:
+        recorded.finish("canceled")
+        raise RunTerminated(f"Run {run.run_id} was asked to end before it began.")
+    interrupter.arm()
+    if not recording.stopped:
+        timeout_s = None if heartbeat_timeout_s is None else max(3, heartbeat_timeout_s)
+        recording.start_pulse(timeout_s)
+    return recorded
+
+
+def attach_run(run_id: str | None = None, *, instance: Instance | None = None, capture: bool = True) -> Run:
+    """Record a part of a run that somebody else began and will end: its steps, in another process.
+
+    Leaving the block ends the recording, not the run.
+
+    Args:
+        run_id: By default $DAGLENS_RUN_ID, which `daglens record` gives to its command.
+        instance: By default that of the `daglens` command: the one it was started with, or the user's.
+
+    Raises:
+        ValueError: There is neither `run_id` nor $DAGLENS_RUN_ID.
+        InvalidName: The run id can't be one.
+    """
+    _refuse_import_in_child()
+    found = run_id if run_id is not None else os.environ.get(RUN_ID_VARIABLE)
+    if not found:
+        raise ValueError(f"attach_run() needs a run id: give one, or set {RUN_ID_VARIABLE}.")
+    problems = Problems()
+    home = os.environ.get(HOME_VARIABLE) or None
+    destination = InstanceDestination(
+        problems, instance=instance, opener=lambda: Instance.open(home=home, fallback=default_fallback())
+    )
+    return record_part(check_name(found, "run id"), destination, problems, capture=capture)
+
+
+def record_part(run_id: str, destination: InstanceDestination, problems: Problems, *, capture: bool = True) -> Run:
+    """Record a part of a run that exists, keeping it alive meanwhile."""
+    interrupter = Interrupter()
+    recording = Recording(
+        run_id, destination, problems, new_run=None, captures=capture, on_end_asked=interrupter.interrupt
+    )
+    _open(recording, destination)
+    recorded = Run(recording, None, interrupter, ends=False)
+    interrupter.arm()
+    if not recording.stopped:
+        recording.start_pulse(None)
+    return recorded
+
+
+def _open(recording: Recording, destination: InstanceDestination) -> None:
+    given = destination.is_ephemeral
+    try:
+        opened = destination.instance
+    except StorageUnavailable:
+        return  # the first append tries again, and says what is wrong
+    except Exception as error:
+        recording.stop(f"Nothing is recorded. {error}")
+        return
+    if opened.is_ephemeral and not given:
+        _say_ephemeral()
+
+
+_said_ephemeral = False
+
+
+def _say_ephemeral() -> None:
+    global _said_ephemeral
+    if not _said_ephemeral:
+        _said_ephemeral = True
+        note("DAGSTER_HOME is not set: runs are recorded in memory and are gone with this process.")
+
+
+def _refuse_import_in_child() -> None:
+    # multiprocessing imports the main module again in each child that it spawns, and so does call_step(isolate=True).
+    module = sys.modules.get("multiprocessing.process")
+    if module is not None and getattr(module.current_process(), "_inheriting", False):
+        raise RuntimeError(
+            "The main module begins a run while a child process imports it: put what runs the pipeline below "
+            '`if __name__ == "__main__":`.'
+        )
+
+
+def _storable(tags: Mapping[str, str], problems: Problems) -> tuple[tuple[str, str], ...]:
+    pairs = [(recordable(text(key), "tag key"), text(value)) for key, value in tags.items()]
+    if len(pairs) > MAX_TAGS:
+        problems.say("tags", f"A run has at most {MAX_TAGS} tags; {len(pairs) - MAX_TAGS} were left out.")
+    return tuple(dict(pairs[:MAX_TAGS]).items())
