@@ -116,9 +116,10 @@ def _stats(record: RunRecord, head: Head | None) -> RunStats:
 
 def _config(record: RunRecord) -> Any:
     try:
-        return json.loads(record.run_config)
+        config = json.loads(record.run_config)
     except (ValueError, RecursionError):
         return record.run_config
+    return {} if config is None else config
 
 
 def _yaml(config: Any) -> str:
