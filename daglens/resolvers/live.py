@@ -6,24 +6,31 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from daglens.resolvers import cursors
 from daglens.resolvers.calls import StorageCalls
+from daglens.resolvers.compute_logs import Chunk
 from daglens.resolvers.cursors import ORIGIN
+from daglens.resolvers.errors import InvalidCursor
 from daglens.resolvers.live_events import RunFeed
 from daglens.resolvers.live_feed import Feed, ServerStopping
+from daglens.resolvers.live_logs import LogFeed, LogWalk
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.resolvers.live_walk import EventBatch, EventWalk, RunGone
 from daglens.resolvers.names import is_name
 from daglens.storage.contract import Watch
-from daglens.storage.errors import DaglensError, RunNotFound
-from daglens.storage.records import EventFilter, Head
+from daglens.storage.errors import DaglensError, LogUnavailable, RunNotFound
+from daglens.storage.records import MAX_SEQ, ComputeIO, EventFilter, Head, LogKey, LogUnavailableReason
 
 __all__ = ["EventBatch", "LiveHub", "LiveSettings", "RunGone", "ServerStopping"]
 
 log = logging.getLogger("daglens.live")
+
+K = TypeVar("K", bound=Hashable)
+F = TypeVar("F", bound=Feed)
 
 
 class LiveHub:
@@ -39,6 +46,7 @@ class LiveHub:
         self._calls = calls
         self._loop = asyncio.get_running_loop()
         self._runs: dict[str, RunFeed] = {}
+        self._logs: dict[tuple[LogKey, ComputeIO], LogFeed] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._draining = False
@@ -50,12 +58,15 @@ class LiveHub:
     @property
     def viewers(self) -> int:
         """How many feeds are being read, waits of long polls included."""
-        return sum(len(feed.viewers) for feed in self._runs.values())
+        return sum(len(feed.viewers) for feed in self._feeds())
 
     @property
-    def watched_runs(self) -> int:
-        """How many runs are watched."""
-        return len(self._runs)
+    def feeds(self) -> int:
+        """How many runs and logs are watched."""
+        return len(self._runs) + len(self._logs)
+
+    def _feeds(self) -> list[RunFeed | LogFeed]:
+        return [*self._runs.values(), *self._logs.values()]
 
     # ------------------------------------------------------------ what viewers ask for
 
@@ -71,14 +82,13 @@ class LiveHub:
         """
         place = ORIGIN if after is None else cursors.parse_event_cursor(after)
         viewer = object()
-        async with self._joined(run_id, viewer, place.seq) as feed:
+        async with self._watching(run_id, viewer, place.seq) as feed:
             if feed.gone:
                 yield RunGone(run_id)
                 return
             cursors.check_place(place, feed.head)
-            async with contextlib.aclosing(
-                EventWalk(self._calls, feed, viewer, place.seq, filter).messages()
-            ) as messages:
+            walk = EventWalk(self._calls, feed, viewer, place.seq, filter)
+            async with contextlib.aclosing(walk.messages()) as messages:
                 async for message in messages:
                     yield message
 
@@ -89,28 +99,68 @@ class LiveHub:
         Raises:
             RunNotFound, StorageUnavailable
         """
-        async with self._joined(run_id, object(), after_seq) as feed:
+        async with self._watching(run_id, object(), after_seq) as feed:
 
             def has_news() -> bool:
                 return self._draining or feed.gone or feed.end_seq > after_seq
 
             return await feed.changed(timeout_s, has_news) and not self._draining
 
+    async def compute_log(
+        self, run_id: str, step_key: str, io: ComputeIO, attempt: int | None = None, after: str | None = None
+    ) -> AsyncGenerator[Chunk, None]:
+        """A step's stdout or stderr after a cursor, as the contract says of `computeLog`; close the generator when
+        done.
+
+        Raises:
+            RunNotFound, InvalidCursor
+            LogUnavailable: It can't be read; NOT_CAPTURED only when it is certain that it won't come.
+            StorageUnavailable: While the viewer joins; later it waits until the storage answers.
+            ServerStopping
+        """
+        if not is_name(run_id):
+            raise RunNotFound(run_id)
+        if not is_name(step_key) or (attempt is not None and not 1 <= attempt <= MAX_SEQ):
+            raise LogUnavailable(LogUnavailableReason.NOT_CAPTURED, "No step can have this key or attempt.")
+        place = None if after is None else cursors.parse_log_cursor(after, run_id, step_key, io)
+        if place is not None and attempt not in (None, place.attempt):
+            raise InvalidCursor(f"It belongs to attempt {place.attempt}, not to attempt {attempt}.")
+        if place is not None:
+            attempt = place.attempt
+        elif attempt is None:
+            attempt = await self._latest_attempt(run_id, step_key)
+        key, offset = LogKey(run_id, step_key, attempt), place.offset if place is not None else 0
+        viewer = object()
+        async with (
+            self._joined(self._logs, (key, io), self._new_log_feed, viewer, offset) as feed,
+            contextlib.aclosing(LogWalk(self._calls, feed, viewer, offset).chunks()) as chunks,
+        ):
+            async for chunk in chunks:
+                yield chunk
+
+    def _new_log_feed(self, stream: tuple[LogKey, ComputeIO]) -> LogFeed:
+        return LogFeed(self._calls, *stream, self.settings)
+
+    async def _latest_attempt(self, run_id: str, step_key: str) -> int:
+        files = (await self._calls.compute_logs(lambda logs: logs.list([run_id]))).get(run_id, ())
+        return max((file.key.attempt for file in files if file.key.step_key == step_key), default=1)
+
     # ------------------------------------------------------------ ends
 
     def drain(self) -> None:
         """The server is about to stop: let those who wait in a long poll have their answer now."""
         self._draining = True
-        for feed in self._runs.values():
+        for feed in self._feeds():
             feed.tell()
 
     async def close(self) -> None:
         """End all feeds, their viewers with ServerStopping. Nothing can be watched afterwards."""
         self._stopping = True
         self.drain()
-        for feed in [*self._runs.values()]:
+        for feed in self._feeds():
             self._end(feed)
         self._runs.clear()
+        self._logs.clear()
         self._idle.set()
         if tasks := self._ending | ({self._tending} if self._tending is not None else set()):
             await asyncio.wait(tasks)
@@ -123,34 +173,42 @@ class LiveHub:
     # ------------------------------------------------------------ runs
 
     @asynccontextmanager
-    async def _joined(self, run_id: str, viewer: object, seq: int) -> AsyncIterator[RunFeed]:
+    async def _watching(self, run_id: str, viewer: object, seq: int) -> AsyncIterator[RunFeed]:
         """A run's feed, read afresh for this viewer, who has had the events up to `seq`."""
         if not is_name(run_id):
             raise RunNotFound(run_id)
-        if self._stopping:
-            raise ServerStopping
-        feed = self._runs.get(run_id)
-        if feed is None:
-            feed = self._runs[run_id] = RunFeed(self._calls, run_id, self.settings)
-            self._tend()
-        feed.viewers[viewer] = seq
-        try:
-            await feed.refresh()
+        async with self._joined(self._runs, run_id, self._new_run_feed, viewer, seq) as feed:
             if feed.run is None:
                 raise RunNotFound(run_id)
             yield feed
-        finally:
-            del feed.viewers[viewer]
-            if not feed.viewers and self._runs.get(run_id) is feed:
-                del self._runs[run_id]
-                self._end(feed)
-                if not self._runs:
-                    self._idle.set()
 
-    def _tend(self) -> None:
+    def _new_run_feed(self, run_id: str) -> RunFeed:
         self._idle.clear()
         if self._tending is None:
             self._tending = self._loop.create_task(self._watch_and_poll(), name="daglens-live hub")
+        return RunFeed(self._calls, run_id, self.settings)
+
+    @asynccontextmanager
+    async def _joined(
+        self, feeds: dict[K, F], key: K, make: Callable[[K], F], viewer: object, place: int
+    ) -> AsyncIterator[F]:
+        """The feed of a run or a log, read afresh for this viewer, who has had what stands up to `place`."""
+        if self._stopping:
+            raise ServerStopping
+        feed = feeds.get(key)
+        if feed is None:
+            feed = feeds[key] = make(key)
+        feed.viewers[viewer] = place
+        try:
+            await feed.refresh()
+            yield feed
+        finally:
+            del feed.viewers[viewer]
+            if not feed.viewers and feeds.get(key) is feed:
+                del feeds[key]
+                self._end(feed)
+                if not self._runs:
+                    self._idle.set()
 
     async def _watch_and_poll(self) -> None:
         """Lives while runs are watched, and a little longer, so that a viewer who reconnects finds the watch open."""

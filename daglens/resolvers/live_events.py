@@ -29,7 +29,6 @@ class RunFeed(Feed):
         end_seq: Where the window ends: seq of the newest event read, at first of the log's end.
         at_end: The window ends where the log ended when it was last read.
         gone: The run was deleted.
-        viewers: By viewer, the seq up to which it has had the events.
     """
 
     def __init__(self, calls: StorageCalls, run_id: str, settings: LiveSettings) -> None:
@@ -40,7 +39,6 @@ class RunFeed(Feed):
         self.end_seq = 0
         self.at_end = True
         self.gone = False
-        self.viewers: dict[object, int] = {}
         self._calls = calls
         self._opened = False
         self._window: list[EventRecord] = []

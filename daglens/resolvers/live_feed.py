@@ -25,12 +25,17 @@ class Feed(ABC):
 
     A viewer holds its own place, and waits with `changed` after it has looked at what the feed holds. Both happen on
     the event loop with nothing awaited in between, so no news falls into the gap.
+
+    Attributes:
+        viewers: By viewer, up to where it has had the log: a seq, or a byte.
+        stopped: It reads no more, and whoever waits is told.
     """
 
     def __init__(self, name: str, settings: LiveSettings, *, poll_s: float | None) -> None:
         """`name` is what log lines call it. `poll_s`: how often it reads unwoken; None: somebody else polls for it."""
         self.name = name
         self.settings = settings
+        self.viewers: dict[object, int] = {}
         self.stopped = False
         self._poll_s = poll_s
         self._loop = asyncio.get_running_loop()

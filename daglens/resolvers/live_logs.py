@@ -1,0 +1,266 @@
+"""Compute logs while they grow: one poller per stream, however many viewers it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from functools import partial
+
+from daglens.resolvers import cursors, log_text
+from daglens.resolvers.calls import StorageCalls
+from daglens.resolvers.compute_logs import Chunk
+from daglens.resolvers.errors import InvalidCursor
+from daglens.resolvers.live_feed import Feed
+from daglens.resolvers.live_settings import LiveSettings
+from daglens.storage.contract import EventLogStorage
+from daglens.storage.errors import LogUnavailable, RunNotFound, StorageUnavailable
+from daglens.storage.fold import project
+from daglens.storage.records import (
+    PROCESS_STEP_KEY,
+    ComputeIO,
+    Head,
+    LogBytes,
+    LogKey,
+    LogUnavailableReason,
+    RunParts,
+    StepState,
+)
+
+_NOT_YET = (LogUnavailableReason.NOT_CAPTURED, LogUnavailableReason.NOT_UPLOADED_YET)
+
+
+class LogFeed(Feed):
+    """One stream of one attempt of a step: its end, and a window of its newest bytes.
+
+    Attributes:
+        size_bytes: Of the whole log when it was last read.
+        end: Where the window ends; at most `size_bytes`.
+        complete: The stream was closed, at `size_bytes`.
+        unavailable: Why there is nothing to read; None once there is.
+        run_gone: The run is not there, or no longer.
+        over_at: When it was first seen that nobody writes any more: the run is final, or a later attempt began.
+        moved_at: When it last grew, or was opened. Both in seconds of the event loop's clock.
+    """
+
+    def __init__(self, calls: StorageCalls, key: LogKey, io: ComputeIO, settings: LiveSettings) -> None:
+        super().__init__(f"Run {key.run_id!r}, {io} of {key.step_key!r}", settings, poll_s=settings.poll_s)
+        self.key = key
+        self.io = io
+        self.size_bytes = 0
+        self.end = 0
+        self.complete = False
+        self.unavailable: LogUnavailable | None = None
+        self.run_gone = False
+        self.over_at: float | None = None
+        self._calls = calls
+        self._now = asyncio.get_running_loop().time
+        self.moved_at = self._now()
+        self._opened = False
+        self._window = bytearray()
+        self._looked_at: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """There is no use in waiting: it is forbidden, expired, on another machine."""
+        return self.unavailable is not None and self.unavailable.reason not in _NOT_YET
+
+    async def read(self, *, joining: bool) -> bool:
+        """Read what follows the window; now and then look whether anybody can still write."""
+        before = (self.end, self.complete, self.failed, self.run_gone, self.over_at is None)
+        if joining or self._looked_at is None or self._now() - self._looked_at >= self.settings.linger_s / 5:
+            self._looked_at = self._now()
+            await self._look_whether_over()
+        if not self.complete or self.end < self.size_bytes:
+            await self._read_on()
+        return before != (self.end, self.complete, self.failed, self.run_gone, self.over_at is None)
+
+    async def _read_on(self) -> None:
+        start, most = self.end, self.settings.log_window_bytes if self._opened else 0
+        try:
+            found = await self._calls.compute_logs(lambda logs: logs.read(self.key, self.io, start, most))
+        except LogUnavailable as error:
+            self.unavailable = error
+            # Of a log that comes later, the window holds all from its beginning.
+            self._opened = True
+            return
+        self.unavailable = None
+        self._take(found)
+
+    def _take(self, found: LogBytes) -> None:
+        before = self.end
+        self.size_bytes = found.size_bytes
+        self.complete = found.complete
+        if self._opened:
+            self._window += found.data
+            self.end += len(found.data)
+        else:
+            # Who wants what stands before the end reads storage.
+            self._opened = True
+            self.end = found.size_bytes
+        if self.end != before:
+            self.moved_at = self._now()
+        if self.end < self.size_bytes:
+            self.wake()
+        self.trim()
+
+    def trim(self) -> None:
+        """Drop what every viewer has had, and the oldest of what is above the window's bound."""
+        had = min(self.viewers.values(), default=self.end) - (self.end - len(self._window))
+        del self._window[: max(0, had, len(self._window) - self.settings.log_window_bytes)]
+
+    def held(self, start: int) -> bytes | None:
+        """At most a chunk of the bytes from `start`; None when the window doesn't reach back that far."""
+        index = start - (self.end - len(self._window))
+        return None if index < 0 else bytes(self._window[index : index + self.settings.chunk_bytes])
+
+    async def _look_whether_over(self) -> None:
+        run_id, step_key = self.key.run_id, self.key.step_key
+
+        def state(events: EventLogStorage) -> tuple[Head | None, StepState | None]:
+            steps = events.steps([run_id], [step_key], 1).get(run_id, ())
+            return events.heads([run_id]).get(run_id), next(iter(steps), None)
+
+        run = (await self._calls.runs(lambda runs: runs.get([run_id], RunParts.NONE))).get(run_id)
+        if run is None:
+            self.run_gone = True
+            return
+        head, step = await self._calls.events(state)
+        move = project(run, head.state) if head is not None else None
+        final = (run.status if move is None else move.status).is_final
+        later = step is not None and step.attempts > self.key.attempt
+        if final or later or await self._has_later_log():
+            if self.over_at is None:
+                self.over_at = self._now()
+        else:
+            # An ended run that a spool brings more of isn't reopened, but a presumed end can be taken back.
+            self.over_at = None
+
+    async def _has_later_log(self) -> bool:
+        later = LogKey(self.key.run_id, self.key.step_key, self.key.attempt + 1)
+        try:
+            await self._calls.compute_logs(lambda logs: logs.read(later, self.io, 0, 0))
+        except LogUnavailable:
+            return False
+        return True
+
+
+class LogWalk:
+    """Where one viewer of a stream stands. Holds a byte offset, and the chunk that it is handing over."""
+
+    def __init__(self, calls: StorageCalls, feed: LogFeed, viewer: object, offset: int) -> None:
+        """`feed` has been refreshed since the viewer came."""
+        self._calls = calls
+        self._feed = feed
+        self._viewer = viewer
+        self._offset = offset
+        self._now = asyncio.get_running_loop().time
+
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
+        """The chunks; ends when the stream has (contract: computeLog).
+
+        Raises:
+            InvalidCursor: The place is beyond the log's end.
+            LogUnavailable: It can't be read, or never came.
+            RunNotFound: The run was deleted.
+            ServerStopping
+        """
+        feed = self._feed
+        if self._offset > feed.size_bytes and not (feed.run_gone or feed.failed):
+            raise InvalidCursor(f"It names byte {self._offset}; the log has {feed.size_bytes}.")
+        told = False
+        while True:
+            self._check()
+            data = await self._bytes()
+            read_to = self._offset + len(data)
+            closed = feed.complete and read_to >= feed.size_bytes
+            chunk = self._chunk(data, at_end=closed)
+            if not told or chunk.end_byte > chunk.start_byte or closed:
+                yield chunk
+                told = True
+            if closed:
+                return
+            if read_to < feed.end:
+                continue
+            if not await self._more(read_to):
+                if read_to > self._offset:
+                    # The writer died within a character.
+                    yield self._chunk(data, at_end=True)
+                if feed.unavailable is not None:
+                    raise await self._told_why(feed.unavailable)
+                return
+
+    def _check(self) -> None:
+        if self._feed.run_gone:
+            raise RunNotFound(self._feed.key.run_id)
+        if self._feed.failed and self._feed.unavailable is not None:
+            raise self._feed.unavailable
+
+    async def _bytes(self) -> bytes:
+        feed, start, most = self._feed, self._offset, self._feed.settings.chunk_bytes
+        held = feed.held(start)
+        pause_s = feed.settings.poll_s
+        while held is None:
+            try:
+                return (await self._calls.compute_logs(lambda logs: logs.read(feed.key, feed.io, start, most))).data
+            except StorageUnavailable:
+                # The feed, which reads the same storage, says so in the server's log.
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, feed.settings.retry_most_s)
+        return held
+
+    async def _more(self, read_to: int) -> bool:
+        """Wait at the log's end; False when nobody writes any more and nothing more has come."""
+        feed = self._feed
+
+        while True:
+            over_at = feed.over_at
+            left_s = None
+            if over_at is not None:
+                left_s = max(over_at, feed.moved_at) + feed.settings.linger_s - self._now()
+            if await feed.changed(left_s, partial(self._has_news_or_other_end, read_to, over_at)):
+                if self._has_news(read_to):
+                    return True
+                continue
+            try:
+                # Polls may have failed meanwhile: look once more.
+                await feed.refresh()
+            except StorageUnavailable:
+                continue
+            if self._has_news(read_to):
+                return True
+            if feed.over_at is not None:
+                return False
+
+    def _has_news(self, read_to: int) -> bool:
+        feed = self._feed
+        return feed.end > read_to or feed.complete or feed.failed or feed.run_gone
+
+    def _has_news_or_other_end(self, read_to: int, over_at: float | None) -> bool:
+        return self._has_news(read_to) or self._feed.over_at != over_at
+
+    def _chunk(self, data: bytes, *, at_end: bool) -> Chunk:
+        feed, start = self._feed, self._offset
+        decoded = log_text.decode_chunk(data, at_end)
+        self._offset = end = start + decoded.consumed_bytes
+        feed.viewers[self._viewer] = end
+        return Chunk(
+            attempt=feed.key.attempt,
+            data=decoded.text,
+            start_cursor=cursors.log_cursor(feed.key, feed.io, start),
+            cursor=cursors.log_cursor(feed.key, feed.io, end),
+            has_more=start + len(data) < feed.size_bytes,
+            complete=feed.complete and end >= feed.size_bytes,
+            invalid_bytes=decoded.invalid_bytes,
+            start_byte=start,
+            end_byte=end,
+        )
+
+    async def _told_why(self, error: LogUnavailable) -> LogUnavailable:
+        """The error, which also says where else the output may stand."""
+        run_id = self._feed.key.run_id
+        files = (await self._calls.compute_logs(lambda logs: logs.list([run_id]))).get(run_id, ())
+        if any(file.key.step_key == PROCESS_STEP_KEY for file in files):
+            return LogUnavailable(
+                error.reason, f"Steps that ran at once in one process share the log of the step key {PROCESS_STEP_KEY}."
+            )
+        return error

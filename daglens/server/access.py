@@ -1,0 +1,132 @@
+"""Who may speak with the server at all: by Host (DNS rebinding) and by Origin (other sites' pages).
+
+A page on another site can make a browser send requests here. Under a rebound name they carry that name in `Host`; from
+their own origin they carry it in `Origin`. Both are checked before anything else, on every route and socket.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from daglens.server.answers import refusal
+from daglens.server.settings import PREFIX
+
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_PREFIX_CHARS = 255
+
+
+class Address(NamedTuple):
+    """A host name in lower case, and a port; None where it is the scheme's own."""
+
+    host: str
+    port: int | None
+
+
+def address(netloc: str) -> Address | None:
+    """The address that a `Host` header names; None when it can't be one."""
+    if not netloc or any(sign in netloc for sign in "@/?# \\"):
+        return None
+    try:
+        parts = urlsplit(f"//{netloc}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    return Address(host.rstrip("."), port) if host and host.rstrip(".") else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class AccessMiddleware:
+    """Refuses strange hosts and origins, and puts the path prefix where the routes look for it."""
+
+    def __init__(
+        self, app: ASGIApp, *, allowed_hosts: Iterable[str], allowed_origins: Iterable[str], path_prefix: str
+    ) -> None:
+        self._app = app
+        hosts = [host.lower().rstrip(".") for host in allowed_hosts]
+        self._any_host = "*" in hosts
+        self._hosts = {found.host for host in hosts if (found := address(host)) is not None}
+        self._suffixes = tuple(host[1:] for host in hosts if host.startswith("*."))
+        self._origins = {origin.lower().rstrip("/") for origin in allowed_origins}
+        self._prefix = path_prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one request or socket and hand it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = _headers(scope)
+        message = self._problem(scope, headers)
+        if message is None:
+            scope = {**scope, "root_path": self._prefix or _forwarded_prefix(headers)}
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            # Closed before it is accepted: the handshake is answered with 403.
+            await send({"type": "websocket.close", "code": 1008, "reason": message})
+        else:
+            await refusal(403, "FORBIDDEN", message)(scope, receive, send)
+
+    def _problem(self, scope: Scope, headers: dict[str, str]) -> str | None:
+        host = address(headers.get("host", ""))
+        if host is None or not self._is_allowed_host(host.host):
+            return (
+                f"This server doesn't answer to the host {headers.get('host', '')!r}. "
+                "Start it with --allowed-host NAME, or name it in `daglens: access: allowed_hosts`."
+            )
+        origin = headers.get("origin")
+        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+        if origin is not None and changes and not self._is_allowed_origin(origin, host, headers):
+            return (
+                f"Pages of {origin!r} may not use this server. "
+                "Start it with --allowed-origin ORIGIN, or name it in `daglens: access: allowed_origins`."
+            )
+        return None
+
+    def _is_allowed_host(self, host: str) -> bool:
+        return self._any_host or is_loopback(host) or host in self._hosts or host.endswith(self._suffixes or ("\0",))
+
+    def _is_allowed_origin(self, origin: str, host: Address, headers: dict[str, str]) -> bool:
+        # Pages can't set this header; browsers say by it that the page came from here, whatever a proxy does to Host.
+        if headers.get("sec-fetch-site") == "same-origin":
+            return True
+        lowered = origin.lower()
+        if lowered in self._origins:
+            return True
+        scheme, _, netloc = lowered.partition("://")
+        mine = address(netloc)
+        if scheme not in _DEFAULT_PORTS or mine is None or mine.host != host.host:
+            return False
+        # A proxy that ends TLS hands on Host without a port: whichever scheme it serves by, its default port is meant.
+        default = _DEFAULT_PORTS[scheme]
+        return (mine.port or default) == (host.port or default)
+
+
+def route_path(scope: Scope) -> str:
+    """The path below the prefix, whether the proxy has cut that off or not."""
+    path, prefix = str(scope["path"]), str(scope.get("root_path", ""))
+    below = path[len(prefix) :]
+    return below if prefix and path.startswith(prefix) and below[:1] in ("", "/") else path
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _forwarded_prefix(headers: dict[str, str]) -> str:
+    """The prefix that a proxy says it serves us below. It only ever appears in addresses that the same client gets."""
+    prefix = headers.get("x-forwarded-prefix", "").strip().rstrip("/")
+    return prefix if len(prefix) <= _MAX_PREFIX_CHARS and PREFIX.fullmatch(prefix) else ""

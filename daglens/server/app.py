@@ -1,0 +1,147 @@
+"""The application: its routes, what stands before them, and what lives as long as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from daglens.server.access import AccessMiddleware, route_path
+from daglens.server.answers import refusal
+from daglens.server.downloads import Downloads
+from daglens.server.graphiql_page import GraphiQLPage
+from daglens.server.health import Readiness, healthz
+from daglens.server.http import GraphQLOverHTTP
+from daglens.server.served import Served
+from daglens.server.settings import ServerSettings
+from daglens.server.upkeep_loop import keep_up
+from daglens.server.websocket import serve_socket
+
+if TYPE_CHECKING:
+    from daglens.instance import Instance
+
+log = logging.getLogger("daglens.server")
+
+
+def create_app(instance: Instance, settings: ServerSettings | None = None) -> Starlette:
+    """The application that serves an instance; `app.state.served` is what its routes share.
+
+    The instance stays the caller's to close. The application does its upkeep while its lifespan runs.
+    """
+    settings = settings or ServerSettings.of(instance.settings)
+    served = Served(instance, settings)
+    graphql = GraphQLOverHTTP(served)
+
+    async def socket(websocket: WebSocket) -> None:
+        await serve_socket(served, websocket)
+
+    async def sdl(request: Request) -> Response:
+        return Response(served.schema.as_str() + "\n", media_type="text/plain; charset=utf-8")
+
+    app = Starlette(
+        routes=[
+            Route("/graphql", graphql.answer, methods=["GET", "POST"]),
+            WebSocketRoute("/graphql", socket),
+            Route("/schema.graphql", sdl),
+            Route("/healthz", healthz),
+            Route("/readyz", Readiness(served).answer),
+            *GraphiQLPage(served).routes(),
+            _Below("/runs/", Downloads(served).answer),
+        ],
+        middleware=[
+            Middleware(
+                AccessMiddleware,
+                allowed_hosts=settings.allowed_hosts,
+                allowed_origins=settings.allowed_origins,
+                path_prefix=settings.path_prefix,
+            ),
+            *_cors(settings),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _bug},
+        lifespan=_lifespan(served),
+    )
+    app.router.redirect_slashes = False
+    app.state.served = served
+    return app
+
+
+def _cors(settings: ServerSettings) -> list[Middleware]:
+    if not settings.allowed_origins:
+        return []
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=[origin.rstrip("/") for origin in settings.allowed_origins],
+            allow_methods=["GET", "POST"],
+            allow_headers=["content-type", "authorization", "range", "last-event-id"],
+            expose_headers=["content-range", "accept-ranges"],
+        )
+    ]
+
+
+def _lifespan(served: Served) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        keeping_up = None
+        if not served.settings.read_only:
+            keeping_up = asyncio.create_task(keep_up(served.instance, served.settings.upkeep_s), name="daglens-upkeep")
+        try:
+            yield
+        finally:
+            if keeping_up is not None:
+                keeping_up.cancel()
+                await asyncio.wait({keeping_up})
+            await served.close()
+
+    return lifespan
+
+
+class _Below(BaseRoute):
+    """Everything below a path, whatever stands there: what is data in it has no pattern."""
+
+    def __init__(self, prefix: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        self._prefix = prefix
+        self._endpoint = endpoint
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """See BaseRoute."""
+        below = scope["type"] == "http" and route_path(scope).startswith(self._prefix)
+        return (Match.FULL if below else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer GET and HEAD."""
+        if scope["method"] not in ("GET", "HEAD"):
+            answer = refusal(405, "METHOD_NOT_ALLOWED", "There is only GET here.", headers={"allow": "GET, HEAD"})
+        else:
+            answer = await self._endpoint(Request(scope, receive))
+        await answer(scope, receive, send)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404 and route_path(request.scope) == "":
+        return RedirectResponse(f"{request.scope['root_path']}/")
+    code, message = {
+        404: ("NOT_FOUND", "There is nothing at this address."),
+        405: ("METHOD_NOT_ALLOWED", "This address doesn't take that method."),
+    }.get(error.status_code, ("BAD_REQUEST", error.detail))
+    return refusal(error.status_code, code, message, headers=error.headers)
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    error_id = str(uuid4())
+    log.error("errorId %s: %s %s", error_id, request.method, request.url.path)
+    return refusal(500, "INTERNAL", f"Something went wrong in the server; its log has the details: errorId {error_id}.")

@@ -1,0 +1,88 @@
+"""An operation as clients send it, by whatever transport. Read strictly: what is malformed is said at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from daglens.storage.errors import DaglensError
+
+
+class BadRequest(DaglensError):
+    """The request can't be read."""
+
+    code = "BAD_REQUEST"
+
+    def __init__(self, hint: str, *, status: int = 400, code: str = "BAD_REQUEST") -> None:
+        super().__init__(hint)
+        self.hint = hint
+        self.status = status
+        self.told_code = code
+
+
+@dataclass(frozen=True, slots=True)
+class GraphQLRequest:
+    """One operation to execute."""
+
+    query: str
+    variables: dict[str, Any] | None
+    operation_name: str | None
+    extensions: dict[str, Any] | None
+
+    @classmethod
+    def read(cls, parameters: Any) -> GraphQLRequest:
+        """The request of a JSON value.
+
+        Raises:
+            BadRequest
+        """
+        if not isinstance(parameters, dict):
+            raise BadRequest("A GraphQL request is a JSON object with the key `query`; batches are not taken.")
+        query = parameters.get("query")
+        if not isinstance(query, str) or not query.strip():
+            raise BadRequest("`query` must be a string that holds a GraphQL document.")
+        name = parameters.get("operationName")
+        if name is not None and not isinstance(name, str):
+            raise BadRequest("`operationName` must be a string or null.")
+        # An empty name is what some clients send for none.
+        return cls(query, _map(parameters, "variables"), name or None, _map(parameters, "extensions"))
+
+    @classmethod
+    def read_query_string(cls, parameters: Mapping[str, str]) -> GraphQLRequest:
+        """The request of a GET: `variables` and `extensions` are JSON text.
+
+        Raises:
+            BadRequest
+        """
+        values: dict[str, Any] = dict(parameters)
+        for key in ("variables", "extensions"):
+            if key in values:
+                values[key] = parse_json(values[key] or "null", f"`{key}`")
+        return cls.read(values)
+
+
+def _map(parameters: dict[str, Any], key: str) -> dict[str, Any] | None:
+    value = parameters.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise BadRequest(f"`{key}` must be a JSON object or null.")
+    return value
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """A JSON value. Integers of any size are kept, NaN and infinities refused, as are bytes that are no UTF-8.
+
+    Raises:
+        BadRequest: `what` says in the message what was no JSON.
+    """
+    try:
+        decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
+        return json.loads(decoded, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
+        raise BadRequest(f"{what} is no JSON: {reason}.") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,49 @@
+"""`/healthz`: the process lives. `/readyz`: the storages answer."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from daglens.server.answers import JSON_TYPE, json_bytes
+from daglens.server.served import Served
+from daglens.storage.records import Health
+
+
+async def healthz(request: Request) -> Response:
+    """Answered by the event loop alone: no storage, no thread."""
+    return Response(b'{"status":"ok"}', headers={"content-type": JSON_TYPE, "cache-control": "no-store"})
+
+
+class Readiness:
+    """Asks the storages for their health; each by one call at a time, however many ask here."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+        self._asking: dict[str, asyncio.Task[Health]] = {}
+
+    async def answer(self, request: Request) -> Response:
+        """200 when all four answer, else 503 with what is wrong, by section of dagster.yaml."""
+        sections = list(self._served.instance.storages)
+        healths = await asyncio.gather(*(self._health(section) for section in sections))
+        problems = {
+            section: health.problem or "The storage says that it isn't healthy."
+            for section, health in zip(sections, healths, strict=True)
+            if not health.healthy
+        }
+        body = {"status": "unavailable", "problems": problems} if problems else {"status": "ok"}
+        headers = {"content-type": JSON_TYPE, "cache-control": "no-store"}
+        return Response(json_bytes(body), 503 if problems else 200, headers)
+
+    async def _health(self, section: str) -> Health:
+        task = self._asking.get(section)
+        if task is None:
+            task = self._asking[section] = asyncio.create_task(self._served.calls.health(section))
+            task.add_done_callback(lambda _: self._asking.pop(section, None))
+        timeout_s = self._served.settings.ready_timeout_s
+        done, _ = await asyncio.wait({task}, timeout=timeout_s)
+        if not done:
+            return Health(False, f"The storage has not answered for {timeout_s:g} s.")
+        return task.result()

@@ -1,0 +1,153 @@
+"""GraphQL over HTTP: POST and GET on `/graphql`, as the specification of that name says."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+from strawberry.exceptions import MissingQueryError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
+from strawberry.types.graphql import OperationType
+
+from daglens.resolvers.live import LiveHub
+from daglens.server.answers import JSON_TYPE, json_bytes, refusal
+from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
+from daglens.server.results import is_rejected, payload_of
+from daglens.server.served import Served
+
+GRAPHQL_TYPE = "application/graphql-response+json; charset=utf-8"
+
+_READING = frozenset({OperationType.QUERY})
+_WRITING = frozenset({OperationType.QUERY, OperationType.MUTATION})
+
+
+class GraphQLOverHTTP:
+    """The endpoint of one server."""
+
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one request; nothing a client sends makes it raise."""
+        accept = request.headers.get("accept", "")
+        if request.method in ("GET", "HEAD") and "query" not in request.query_params and "text/html" in accept:
+            # Somebody has opened the endpoint in a browser: show what can be done with it.
+            return RedirectResponse(f"{request.scope.get('root_path', '')}/graphiql", 303)
+        media_type = negotiated(accept)
+        if media_type is None:
+            return refusal(406, "NOT_ACCEPTABLE", "Answers are application/json or application/graphql-response+json.")
+        try:
+            operation = await self._read(request)
+            return await self._execute(request, operation, media_type)
+        except BadRequest as error:
+            headers = {"allow": "POST"} if error.status == 405 else {}
+            return refusal(error.status, error.told_code, error.hint, headers=headers, media_type=media_type)
+        except ClientDisconnect:
+            return Response(status_code=400)
+
+    async def _read(self, request: Request) -> GraphQLRequest:
+        if request.method != "POST":
+            return GraphQLRequest.read_query_string(request.query_params)
+        content_type, _, parameters = request.headers.get("content-type", "").partition(";")
+        if content_type.strip().lower() != "application/json":
+            # Also what keeps other sites' forms out: a browser asks before it sends JSON to another origin.
+            raise BadRequest("Send the request as application/json.", status=415, code="UNSUPPORTED_MEDIA_TYPE")
+        charset = parameters.strip().lower().removeprefix("charset=").strip('"')
+        if charset not in ("", "utf-8", "utf8"):
+            raise BadRequest("Send the request in UTF-8.", status=415, code="UNSUPPORTED_MEDIA_TYPE")
+        return GraphQLRequest.read(parse_json(await self._body(request), "The body"))
+
+    async def _body(self, request: Request) -> bytes:
+        most = self._served.settings.max_body_bytes
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                raise BadRequest(f"The body is larger than {most} bytes.", status=413, code="BODY_TOO_LARGE")
+        return bytes(body)
+
+    async def _execute(self, request: Request, operation: GraphQLRequest, media_type: str) -> Response:
+        hub = _WhileConnected(self._served.hub, request)
+        context = self._served.context(request.scope.get("root_path", ""), cast(LiveHub, hub))
+        posted = request.method == "POST"
+        try:
+            result = await self._served.schema.execute(
+                operation.query,
+                variable_values=operation.variables,
+                context_value=context,
+                operation_name=operation.operation_name,
+                operation_extensions=operation.extensions,
+                allowed_operation_types=_WRITING if posted else _READING,
+            )
+        except CannotGetOperationTypeError:
+            raise BadRequest("The document has no such operation.") from None
+        except MissingQueryError:
+            raise BadRequest("`query` holds no document.") from None
+        except InvalidOperationTypeError as error:
+            if error.operation_type is OperationType.SUBSCRIPTION:
+                raise BadRequest("Subscriptions are served over a WebSocket at this address.") from None
+            raise BadRequest("Send mutations by POST.", status=405, code="METHOD_NOT_ALLOWED") from None
+        return _response(result, media_type)
+
+
+class _WhileConnected:
+    """The hub, for one request: its wait ends when the client has gone."""
+
+    def __init__(self, hub: LiveHub, request: Request) -> None:
+        self.run_events = hub.run_events
+        self.compute_log = hub.compute_log
+        self._hub = hub
+        self._request = request
+
+    async def wait_for_events(self, run_id: str, after_seq: int, timeout_s: float) -> bool:
+        """See LiveHub; False also when the client has gone."""
+        waiting = asyncio.ensure_future(self._hub.wait_for_events(run_id, after_seq, timeout_s))
+        gone = asyncio.ensure_future(self._gone())
+        try:
+            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.done() and waiting.result()
+        finally:
+            for task in (waiting, gone):
+                task.cancel()
+            await asyncio.gather(waiting, gone, return_exceptions=True)
+
+    async def _gone(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+
+def _response(result: Any, media_type: str) -> Response:
+    body = payload_of(result)
+    rejected = media_type == GRAPHQL_TYPE and is_rejected(body)
+    if rejected:
+        del body["data"]
+    status = 400 if rejected else 200
+    return Response(json_bytes(body), status, {"content-type": media_type, "cache-control": "no-store"})
+
+
+def negotiated(accept: str) -> str | None:
+    """The content type that an Accept header asks for; None when we have none of those it names.
+
+    Without preference it is application/json, which every client reads.
+    """
+    best, best_weight = None, 0.0
+    for entry in accept.lower().split(",") if accept.strip() else ["*/*"]:
+        name, *parameters = (part.strip() for part in entry.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        found = {
+            "application/graphql-response+json": GRAPHQL_TYPE,
+            "application/json": JSON_TYPE,
+            "application/*": JSON_TYPE,
+            "*/*": JSON_TYPE,
+        }.get(name)
+        if found is not None and weight > best_weight:
+            best, best_weight = found, weight
+    return best

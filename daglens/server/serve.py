@@ -1,0 +1,170 @@
+"""Runs the server: one process, one instance, until it is told to end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from daglens.server.access import is_loopback
+from daglens.server.settings import ServerSettings
+from daglens.storage.errors import DaglensError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from daglens.instance import Instance
+
+_BACKLOG = 2048
+_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+
+
+class InsecureBinding(DaglensError):
+    """Whoever reaches this address could read and change everything: there is no access control yet."""
+
+    code = "INSECURE_BINDING"
+
+
+class AddressInUse(DaglensError):
+    """The server can't listen there."""
+
+    code = "ADDRESS_IN_USE"
+
+
+class DrainingServer(uvicorn.Server):
+    """A uvicorn server that says when it answers, lets long polls answer before it stops, and ends as if asked to."""
+
+    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None], drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+        self._drain = drain
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._drain()
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT as requests to end. uvicorn would raise them again once it has ended, and SIGTERM
+        would then take the process before the instance is closed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {sign: signal.signal(sign, self.handle_exit) for sign in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for sign, handler in before.items():
+                signal.signal(sign, handler)
+
+
+def run(
+    open_instance: Callable[[], Instance],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    insecure: bool = False,
+    announce: Callable[[str, Instance], None] | None = None,
+    **settings: Any,
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish the requests under way, and close the instance.
+
+    Args:
+        open_instance: Opens the instance to serve; called when the address is ours.
+        port: 0 takes a free one.
+        insecure: Listen on an address other machines may reach.
+        announce: Called with the server's address (`http://127.0.0.1:3000`) when it answers.
+        settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only` of ServerSettings.of.
+
+    Raises:
+        InsecureBinding, AddressInUse, InvalidServerSetting, and what `open_instance` raises.
+    """
+    check_binding(host, insecure=insecure)
+    listening = listen(host, port)
+    try:
+        instance = open_instance()
+        with instance:
+            from daglens.server.app import create_app
+
+            if not is_loopback(host) and host not in ("0.0.0.0", "::"):
+                settings["allowed_hosts"] = (*settings.get("allowed_hosts", ()), host)
+            chosen = ServerSettings.of(instance.settings, **settings)
+            app = create_app(instance, chosen)
+            ready = (lambda: announce(url_of(listening), instance)) if announce is not None else None
+            make_server(app, chosen, ready=ready).run(sockets=[listening])
+    finally:
+        listening.close()
+
+
+def check_binding(host: str, *, insecure: bool) -> None:
+    """Make sure that an address other machines may reach is meant.
+
+    Raises:
+        InsecureBinding
+    """
+    if not insecure and not is_loopback(host.strip("[]")):
+        raise InsecureBinding(
+            f"{host} is not a loopback address. Put a proxy with access control in front of 127.0.0.1, "
+            "or say --insecure if everybody who reaches it may."
+        )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        AddressInUse
+    """
+    try:
+        family, kind, protocol, _, bound = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise AddressInUse(f"{host}:{port}: {error.strerror or error}.") from None
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(bound)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        hint = f" Another port: --port {port + 1}." if error.errno == errno.EADDRINUSE else ""
+        raise AddressInUse(f"{host}:{port}: {error.strerror}.{hint}") from None
+    return listening
+
+
+def url_of(listening: socket.socket) -> str:
+    """The address at which a listening socket is reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def make_server(app: Starlette, settings: ServerSettings, *, ready: Callable[[], None] | None = None) -> DrainingServer:
+    """The uvicorn server of an application; `ready` is called when it answers."""
+    config = uvicorn.Config(
+        app,
+        access_log=False,
+        log_config=None,
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+        ws_max_size=_MAX_MESSAGE_BYTES,
+        # Compression costs 1.3–2.7 × the CPU of a feed (speed.md 3).
+        ws_per_message_deflate=False,
+        ws_ping_interval=settings.ping_interval_s,
+        ws_ping_timeout=max(20.0, settings.ping_interval_s * 5),
+    )
+    return DrainingServer(config, ready=ready or (lambda: None), drain=app.state.served.drain)

@@ -1,0 +1,54 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from daglens.resolvers.calls import StorageCalls
+from daglens.resolvers.context import RequestContext
+from daglens.resolvers.live import LiveHub
+from daglens.server.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from strawberry import Schema
+
+    from daglens.instance import Instance
+
+
+class Served:
+    """An instance as one server process serves it.
+
+    Attributes:
+        calls: Calls of the instance's storages, with one limiter per storage.
+        schema: What `/graphql` answers by.
+    """
+
+    def __init__(self, instance: Instance, settings: ServerSettings) -> None:
+        from daglens.schema.build import build_schema
+
+        self.instance = instance
+        self.settings = settings
+        self.calls = StorageCalls(instance)
+        self.schema: Schema = build_schema(read_only=settings.read_only)
+        self._hub: LiveHub | None = None
+
+    @property
+    def hub(self) -> LiveHub:
+        """The live hub, made when it is first asked for: it belongs to the event loop that runs then."""
+        if self._hub is None:
+            self._hub = LiveHub(self.calls, self.settings.live)
+        return self._hub
+
+    def context(self, url_prefix: str, hub: LiveHub | None = None) -> RequestContext:
+        """What the resolvers of one operation share. `hub` stands in for the server's."""
+        return RequestContext(self.calls, hub or self.hub, url_prefix)
+
+    def drain(self) -> None:
+        """The server is about to stop: long polls have their answer now."""
+        if self._hub is not None:
+            self._hub.drain()
+
+    async def close(self) -> None:
+        """End the live feeds. The instance stays open."""
+        if self._hub is not None:
+            await self._hub.close()

@@ -1,0 +1,94 @@
+"""What a server is told when it starts, beside its instance."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Self
+
+from daglens.config.settings import Settings
+from daglens.resolvers.live_settings import LiveSettings
+from daglens.storage.errors import DaglensError
+
+PREFIX = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*", re.ASCII)
+"""A path prefix: nothing, or parts that each begin with a slash; it ends without one."""
+
+_ORIGIN = re.compile(r"https?://[^/?#@\s]+", re.ASCII | re.IGNORECASE)
+
+
+class InvalidServerSetting(DaglensError):
+    """The server can't be started with this setting."""
+
+    code = "INVALID_SERVER_SETTING"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of one server process.
+
+    Attributes:
+        allowed_hosts: Names that `Host` may carry besides loopback's; `*.example.org` takes sub-domains, `*` all.
+        allowed_origins: Pages, as `https://example.org`, that may open sockets, send requests and read answers.
+        path_prefix: The path below which a proxy offers this server, e.g. `/daglens`; "" for none.
+        read_only: No mutations, no upkeep.
+        max_body_bytes: Of a request; a larger one is refused.
+        max_operations: Open at once on one WebSocket.
+        init_timeout_s: How long a new WebSocket may take to send `connection_init`.
+        ping_interval_s: Between two pings on a WebSocket.
+        upkeep_s: Between two rounds of upkeep.
+        ready_timeout_s: How long `/readyz` waits for a storage.
+        drain_s: How long a stopping server lets requests finish.
+    """
+
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    path_prefix: str = ""
+    read_only: bool = False
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_operations: int = 100
+    init_timeout_s: float = 10.0
+    ping_interval_s: float = 4.0
+    upkeep_s: float = 10.0
+    ready_timeout_s: float = 5.0
+    drain_s: float = 10.0
+    live: LiveSettings = field(default_factory=LiveSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse what would silently never match.
+
+        Raises:
+            InvalidServerSetting
+        """
+        if not PREFIX.fullmatch(self.path_prefix):
+            raise InvalidServerSetting(f"The path prefix {self.path_prefix!r} should look like '/daglens'.")
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise InvalidServerSetting(f"The origin {origin!r} should look like 'https://example.org'.")
+        for host in self.allowed_hosts:
+            if not host or "/" in host:
+                raise InvalidServerSetting(f"The host {host!r} should be a name, as 'daglens.example.org'.")
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        allowed_hosts: tuple[str, ...] = (),
+        allowed_origins: tuple[str, ...] = (),
+        path_prefix: str = "",
+        read_only: bool = False,
+    ) -> Self:
+        """Those of an instance's `daglens:` section, with what the command line adds.
+
+        Raises:
+            InvalidServerSetting
+        """
+        return cls(
+            allowed_hosts=(*settings.access.allowed_hosts, *allowed_hosts),
+            allowed_origins=(*settings.access.allowed_origins, *allowed_origins),
+            path_prefix=path_prefix.rstrip("/"),
+            read_only=read_only,
+            max_body_bytes=settings.limits.max_body_bytes,
+            ping_interval_s=settings.live.ping_interval_s,
+            live=LiveSettings(poll_s=settings.live.poll_interval_s),
+        )

@@ -1,0 +1,216 @@
+"""GraphQL over one WebSocket: any number of operations, each in a task of its own that ends with the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from daglens.server.answers import json_bytes
+from daglens.server.dialects import Dialect, chosen
+from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
+from daglens.server.results import is_rejected, payload_of
+from daglens.server.served import Served
+
+log = logging.getLogger("daglens.server")
+
+BAD_MESSAGE = 4400
+UNAUTHORIZED = 4401
+UNACCEPTABLE_PROTOCOL = 4406
+INIT_TIMEOUT = 4408
+DUPLICATE_ID = 4409
+TOO_MANY_INITS = 4429
+_REASON_BYTES = 123  # what a close frame has room for
+
+
+class _Closing(Exception):
+    """The socket is to be closed with a code and a reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+
+
+async def serve_socket(served: Served, websocket: WebSocket) -> None:
+    """Speak with one client until either side ends it. Nothing a client sends makes it raise."""
+    dialect = chosen(websocket.scope.get("subprotocols", ()))
+    await websocket.accept(dialect.subprotocol if dialect is not None else None)
+    if dialect is None:
+        await websocket.close(UNACCEPTABLE_PROTOCOL, "Subprotocol not acceptable")
+        return
+    socket = _Socket(served, websocket, dialect)
+    try:
+        await socket.speak()
+    except _Closing as closing:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+            await websocket.close(closing.code, closing.reason)
+    except WebSocketDisconnect:
+        pass
+    finally:
+        await socket.end()
+
+
+class _Socket:
+    """What is going on over one socket."""
+
+    def __init__(self, served: Served, websocket: WebSocket, dialect: Dialect) -> None:
+        self._served = served
+        self._websocket = websocket
+        self._dialect = dialect
+        self._initialised = False
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Lock()
+
+    async def speak(self) -> None:
+        """Take messages until the client goes.
+
+        Raises:
+            WebSocketDisconnect: The client has gone.
+            _Closing: It said something that ends the conversation.
+        """
+        try:
+            async with asyncio.timeout(self._served.settings.init_timeout_s) as timeout:
+                while True:
+                    await self._take(await self._receive())
+                    if self._initialised:
+                        timeout.reschedule(None)
+        except TimeoutError:
+            raise _Closing(INIT_TIMEOUT, "Connection initialisation timeout") from None
+
+    async def end(self) -> None:
+        """End every operation and wait until they have ended."""
+        for task in self._operations.values():
+            task.cancel()
+        if tasks := {*self._operations.values(), *self._ending}:
+            await asyncio.wait(tasks)
+
+    async def _receive(self) -> dict[str, Any]:
+        message = await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        text = message.get("text")
+        if text is None:
+            raise _Closing(BAD_MESSAGE, "Messages must be text")
+        try:
+            value = parse_json(text, "The message")
+        except BadRequest as error:
+            raise _Closing(BAD_MESSAGE, error.hint) from None
+        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+            raise _Closing(BAD_MESSAGE, "A message is a JSON object with a `type`")
+        return value
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind == "connection_init":
+            await self._initialise(message.get("payload"))
+        elif kind == self._dialect.start:
+            await self._start(_id_of(message), message.get("payload"))
+        elif kind == self._dialect.stop:
+            self._stop(_id_of(message))
+        elif self._dialect.is_legacy:
+            if kind == "connection_terminate":
+                raise _Closing(1000, "")
+        elif kind == "ping":
+            payload = message.get("payload")
+            await self._send({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
+        elif kind != "pong":
+            raise _Closing(BAD_MESSAGE, f"Unknown message type: {kind}")
+
+    async def _initialise(self, payload: Any) -> None:
+        if payload is not None and not isinstance(payload, dict):
+            raise _Closing(BAD_MESSAGE, "The payload of connection_init must be an object or null")
+        if self._initialised and not self._dialect.is_legacy:
+            raise _Closing(TOO_MANY_INITS, "Too many initialisation requests")
+        self._initialised = True
+        await self._send({"type": "connection_ack"})
+
+    async def _start(self, id: str, payload: Any) -> None:
+        if not self._initialised:
+            raise _Closing(UNAUTHORIZED, "Unauthorized: send connection_init first")
+        if id in self._operations:
+            if not self._dialect.is_legacy:
+                raise _Closing(DUPLICATE_ID, f"Subscriber for {id} already exists")
+            self._stop(id)
+        if len(self._operations) >= self._served.settings.max_operations:
+            most = self._served.settings.max_operations
+            await self._refuse(id, "TOO_MANY_OPERATIONS", f"At most {most} operations may be open on one socket.")
+            return
+        try:
+            operation = GraphQLRequest.read(payload)
+        except BadRequest as error:
+            await self._refuse(id, error.told_code, error.hint)
+            return
+        task = asyncio.create_task(self._operate(id, operation), name=f"daglens-operation {id}")
+        self._operations[id] = task
+        task.add_done_callback(self._forget(id))
+
+    def _forget(self, id: str) -> Callable[[asyncio.Task[None]], None]:
+        def forget(task: asyncio.Task[None]) -> None:
+            self._ending.discard(task)
+            if self._operations.get(id) is task:
+                del self._operations[id]
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("An operation over a WebSocket ended", exc_info=error)
+
+        return forget
+
+    def _stop(self, id: str) -> None:
+        # The id is free at once; the task may take until a storage has answered.
+        task = self._operations.pop(id, None)
+        if task is not None:
+            self._ending.add(task)
+            task.cancel()
+
+    async def _operate(self, id: str, operation: GraphQLRequest) -> None:
+        prefix = self._websocket.scope.get("root_path", "")
+        with contextlib.suppress(WebSocketDisconnect):
+            stream = await self._served.schema.stream(
+                operation.query,
+                variable_values=operation.variables,
+                context_value=self._served.context(prefix),
+                operation_name=operation.operation_name,
+                operation_extensions=operation.extensions,
+            )
+            async with contextlib.aclosing(stream):
+                first = True
+                async for result in stream:
+                    payload = payload_of(result)
+                    if first and is_rejected(payload):
+                        error = self._dialect.error_payload(payload["errors"])
+                        await self._finish(id, {"type": "error", "payload": error})
+                        return
+                    first = False
+                    await self._send({"type": self._dialect.result, "id": id, "payload": payload})
+            await self._finish(id, {"type": "complete"})
+
+    async def _refuse(self, id: str, code: str, message: str) -> None:
+        error = {"message": message, "extensions": {"code": code}}
+        await self._send({"type": "error", "id": id, "payload": self._dialect.error_payload([error])})
+
+    async def _finish(self, id: str, message: dict[str, Any]) -> None:
+        # Before the last message goes out, so that the client can use the id again at once.
+        if self._operations.get(id) is asyncio.current_task():
+            del self._operations[id]
+            self._ending.add(asyncio.current_task())  # type: ignore[arg-type]
+        await self._send({"id": id, **message})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        # One at a time, and no sooner than the one before has left: a client that doesn't read stops its feeds here,
+        # which then hold no more than their cursor and one batch.
+        async with self._sending:
+            if self._websocket.application_state is not WebSocketState.CONNECTED:
+                raise WebSocketDisconnect(1006)
+            await self._websocket.send_text(json_bytes(message).decode())
+
+
+def _id_of(message: dict[str, Any]) -> str:
+    id = message.get("id")
+    if not isinstance(id, str) or not id:
+        raise _Closing(BAD_MESSAGE, "The message needs an `id`")
+    return id
