@@ -41,10 +41,13 @@ def _top(
 ) -> None: ...
 
 
+_USAGE_CODES = {"CONFIG_INVALID", "INVALID_HOME", "INVALID_NAME", "INSECURE_BINDING", "INVALID_SERVER_SETTING"}
+
+
 def run() -> None:
     """Run the command with sys.argv; foreseen errors become one sentence on stderr, not a traceback."""
     try:
         app()
     except DaglensError as error:
         typer.echo(f"daglens: {error}", err=True)
-        sys.exit(2 if error.code in {"CONFIG_INVALID", "INVALID_HOME", "INVALID_NAME"} else 1)
+        sys.exit(2 if error.code in _USAGE_CODES else 1)

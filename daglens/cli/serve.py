@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated
+import logging
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daglens.cli.options import InstanceHome
+
+if TYPE_CHECKING:
+    from daglens.instance import Instance
+
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option("--allowed-host", metavar="NAME", help="A name besides loopback's that requests may carry in Host."),
+]
+Origins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allowed-origin", metavar="ORIGIN", help="A page, as https://example.org, that may use this server."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -17,7 +30,38 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 3000,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 3000,
+    instance_home: InstanceHome = None,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Serve an empty instance in memory.")] = False,
+    allowed_host: Hosts = None,
+    allowed_origin: Origins = None,
+    path_prefix: Annotated[
+        str, typer.Option("--path-prefix", metavar="PATH", help="Where a proxy offers this server, e.g. /daglens.")
+    ] = "",
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen on an address that others reach, without access control.")
+    ] = False,
 ) -> None:
-    """Serve GraphQL, GraphiQL and downloads."""
+    """Serve GraphQL, live subscriptions, GraphiQL and downloads until Ctrl-C or SIGTERM."""
+    from daglens.instance import Instance, default_fallback
+    from daglens.server.serve import run
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run(
+        lambda: Instance.open(home=instance_home, fallback=default_fallback(), ephemeral=ephemeral),
+        host=host,
+        port=port,
+        insecure=insecure,
+        announce=_announce,
+        allowed_hosts=tuple(allowed_host or ()),
+        allowed_origins=tuple(allowed_origin or ()),
+        path_prefix=path_prefix,
+    )
+
+
+def _announce(url: str, instance: Instance) -> None:
+    for note in instance.notes:
+        typer.echo(note, err=True)
+    typer.echo(f"Serving {instance.home} ({instance.origin.value})")
+    typer.echo(f"GraphiQL: {url}    GraphQL: {url}/graphql    Stop: Ctrl-C")
