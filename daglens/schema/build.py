@@ -1,14 +1,14 @@
 """Joins the types to the schema that is served."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext
 
+from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
 from daglens.schema.event_objects import EVENT_TYPES
 from daglens.schema.masking import Cleaner, masked
@@ -18,24 +18,7 @@ from daglens.schema.query import Query
 from daglens.schema.scalars import SCALARS
 from daglens.schema.subscription import Subscription
 
-CACHED_DOCUMENTS = 256
-"""Documents whose parsing and validation is kept; front ends send few, with variables."""
-
-
-class DocumentCache(ValidationCache):
-    """Validates each document once.
-
-    What is wrong with it comes as a copy: each answer's errors have ids of their own.
-    """
-
-    def on_validate(self) -> Iterator[None]:
-        """Called by strawberry around validation."""
-        context = self.execution_context
-        found = self.cached_validate_document(
-            context.schema._schema, context.graphql_document, context.validation_rules
-        )
-        context.pre_execution_errors = list(found)
-        yield
+Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
 
 
 class DaglensSchema(strawberry.Schema):
@@ -47,10 +30,10 @@ class DaglensSchema(strawberry.Schema):
         errors[:] = masked(errors, Cleaner(getattr(context, "instance", None)))
 
 
-def build_schema(*, read_only: bool = False, **options: Any) -> DaglensSchema:
-    """The schema; `read_only` leaves the mutations out.
+def build_schema(*, read_only: bool = False, extensions: Iterable[Extension] = ()) -> DaglensSchema:
+    """The schema; `read_only` leaves the mutations out. `extensions` (limits, measurements) run beside our own.
 
-    `options` go to strawberry.Schema (extensions are added to ours).
+    An operation's context value is a `RequestContext`.
     """
     return DaglensSchema(
         query=Query,
@@ -59,10 +42,5 @@ def build_schema(*, read_only: bool = False, **options: Any) -> DaglensSchema:
         types=[*EVENT_TYPES, *METADATA_TYPES],
         config=StrawberryConfig(scalar_map=SCALARS),
         exception_handlers=HANDLERS,
-        extensions=[
-            lambda: ParserCache(maxsize=CACHED_DOCUMENTS),
-            lambda: DocumentCache(maxsize=CACHED_DOCUMENTS),
-            *options.pop("extensions", ()),
-        ],
-        **options,
+        extensions=[ParsedOnce, ValidatedOnce, *extensions],
     )

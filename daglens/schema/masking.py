@@ -7,7 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 from graphql import GraphQLError, GraphQLSyntaxError
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
+from daglens.schema.scalars import NotOfScalar
 from daglens.storage.errors import DaglensError
 
 log = logging.getLogger("daglens.server")
@@ -17,6 +19,7 @@ PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 BAD_USER_INPUT = "BAD_USER_INPUT"
 
+_REQUEST_WRONG = (GraphQLError, NotOfScalar, CannotGetOperationTypeError, InvalidOperationTypeError)
 _FAILURES = frozenset({INTERNAL, "STORAGE_UNAVAILABLE", "STORAGE_SCHEMA_MISMATCH"})
 """What the server's operator has to look at: logged as errors, with their traceback."""
 
@@ -52,7 +55,8 @@ def _masked(error: GraphQLError, clean: Cleaner, ids: dict[int, str]) -> GraphQL
     if known is None:
         _log(error_id, code, error, cause, clean)
     return GraphQLError(
-        clean(message),
+        # What a client sent comes back as it was: with secrets taken out of it, guesses would be confirmed.
+        message if cause is None else clean(message),
         nodes=error.nodes,
         source=error.source,
         positions=error.positions,
@@ -66,7 +70,7 @@ def _cause(error: GraphQLError) -> BaseException | None:
     cause: BaseException | None = error.original_error
     while isinstance(cause, GraphQLError) and cause.original_error is not None:
         cause = cause.original_error
-    return None if isinstance(cause, GraphQLError) else cause
+    return None if isinstance(cause, _REQUEST_WRONG) else cause
 
 
 def _extensions(error: GraphQLError) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
         if isinstance(error, GraphQLSyntaxError) or error.message.startswith("Syntax Error"):
             return PARSE_FAILED, error.message
         if error.path is None:
-            variable = error.message.startswith("Variable ")
+            variable = error.message.startswith("Variable ") or error.original_error is not None
             return (BAD_USER_INPUT if variable else VALIDATION_FAILED), error.message
         if error.message.startswith("Argument "):
             return BAD_USER_INPUT, error.message

@@ -1,11 +1,10 @@
 """The four scalars. Strict: what would have to be guessed at is refused."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, NewType
 
 import strawberry
-from graphql import GraphQLError
 from strawberry.types.scalar import ScalarDefinition
 
 DateTime = NewType("DateTime", int)
@@ -15,12 +14,16 @@ Cursor = NewType("Cursor", str)
 BigInt = NewType("BigInt", int)
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - everything here is UTC; without a zone isoformat() ends in the digits
-_FIRST_US = int((datetime.min.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
-_LAST_US = int((datetime.max.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
+_FIRST_US = (datetime.min - _EPOCH) // timedelta(microseconds=1)  # noqa: DTZ901
+_LAST_US = (datetime.max - _EPOCH) // timedelta(microseconds=1)  # noqa: DTZ901
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):(\d\d))", re.ASCII
 )
 _DECIMAL = re.compile(r"-?\d{1,19}", re.ASCII)
+
+
+class NotOfScalar(ValueError):
+    """A value that a client sent is none of its scalar; the message says what would be."""
 
 
 def format_time(at_us: int) -> str:
@@ -33,11 +36,11 @@ def parse_time(value: Any) -> DateTime:
     """Microseconds from an RFC 3339 text with an offset; digits beyond the sixth are cut off.
 
     Raises:
-        GraphQLError: It is no such text, or outside the years 1 … 9999 in UTC.
+        NotOfScalar: It is no such text, or outside the years 1 … 9999 in UTC.
     """
     match = _RFC_3339.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise GraphQLError(
+        raise NotOfScalar(
             f"DateTime needs RFC 3339 text with an offset, e.g. 2026-11-22T09:30:00.5Z or …+01:00, not {_shown(value)}."
         )
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
@@ -46,18 +49,18 @@ def parse_time(value: Any) -> DateTime:
     if match[9]:
         offset_hours, offset_minutes = int(match[10]), int(match[11])
         if offset_hours > 23 or offset_minutes > 59:
-            raise GraphQLError(f"DateTime has an offset that no clock has: {_shown(value)}.")
+            raise NotOfScalar(f"DateTime has an offset that no clock has: {_shown(value)}.")
         offset_minutes = (offset_hours * 60 + offset_minutes) * (1 if match[9] == "+" else -1)
     # RFC 3339 allows the leap second 60; it reads as the second after 59.
     leap = second == 60
     try:
         local = datetime(year, month, day, hour, minute, 59 if leap else second)  # noqa: DTZ001
     except ValueError:
-        raise GraphQLError(f"DateTime names a moment that no calendar has: {_shown(value)}.") from None
+        raise NotOfScalar(f"DateTime names a moment that no calendar has: {_shown(value)}.") from None
     since = local - _EPOCH + timedelta(seconds=int(leap), minutes=-offset_minutes, microseconds=micros)
     at_us = since // timedelta(microseconds=1)
     if not _FIRST_US <= at_us <= _LAST_US:
-        raise GraphQLError(f"DateTime is outside the years 1 to 9999: {_shown(value)}.")
+        raise NotOfScalar(f"DateTime is outside the years 1 to 9999: {_shown(value)}.")
     return DateTime(at_us)
 
 
@@ -65,7 +68,7 @@ def parse_big_int(value: Any) -> BigInt:
     """A 64-bit integer from a decimal string or an integer.
 
     Raises:
-        GraphQLError: It is neither, or too large.
+        NotOfScalar: It is neither, or too large.
     """
     number: int | None = None
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
@@ -73,7 +76,7 @@ def parse_big_int(value: Any) -> BigInt:
     elif isinstance(value, int) and not isinstance(value, bool):
         number = value
     if number is None or not -(2**63) <= number < 2**63:
-        raise GraphQLError(f"BigInt needs a 64-bit integer as a decimal string, not {_shown(value)}.")
+        raise NotOfScalar(f"BigInt needs a 64-bit integer as a decimal string, not {_shown(value)}.")
     return BigInt(number)
 
 
@@ -81,10 +84,10 @@ def parse_cursor(value: Any) -> Cursor:
     """A cursor's text, read where it is used.
 
     Raises:
-        GraphQLError: It is no text.
+        NotOfScalar: It is no text.
     """
     if not isinstance(value, str):
-        raise GraphQLError(f"Cursor needs the text of an answer's cursor, not {_shown(value)}.")
+        raise NotOfScalar(f"Cursor needs the text of an answer's cursor, not {_shown(value)}.")
     return Cursor(value)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from daglens.config.load import Section
 from daglens.config.redaction import Redactor
 from daglens.instance import Instance, InstanceOrigin
-from daglens.config.load import Section
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import LiveHub
@@ -36,6 +37,12 @@ class Clock:
 
     def pass_s(self, seconds: float) -> None:
         self.now += int(seconds * 1_000_000)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let others run until the condition holds."""
+    while not condition():  # noqa: ASYNC110 - each turn of the loop is a chance
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -63,7 +70,6 @@ class Api:
     schema: DaglensSchema
     url_prefix: str = ""
     hub: LiveHub | None = None
-    contexts: list[RequestContext] = field(default_factory=list)
 
     @property
     def runs(self) -> Watched:
@@ -80,6 +86,12 @@ class Api:
     @property
     def artifacts(self) -> Watched:
         return self.instance.artifacts  # type: ignore[return-value]
+
+    @property
+    def viewers(self) -> int:
+        """How many wait for or watch live events."""
+        assert self.hub is not None
+        return self.hub.viewers
 
     def context(self) -> RequestContext:
         return RequestContext(self.calls, hub=self.hub, url_prefix=self.url_prefix, clock=self.clock)
@@ -150,7 +162,8 @@ def api(schema: DaglensSchema, clock: Clock, tmp_path: Path) -> Iterator[Api]:
     ]
     names = ("run_storage", "event_log_storage", "compute_logs", "local_artifact_storage")
     sections = {name: section(name, storage) for name, storage in zip(names, storages, strict=True)}
-    instance = Instance(InstanceOrigin.DAGSTER_YAML, tmp_path, *storages, sections)  # type: ignore[arg-type]
+    runs, events, logs, artifacts = storages
+    instance = Instance(InstanceOrigin.DAGSTER_YAML, tmp_path, runs, events, logs, artifacts, sections)  # type: ignore[arg-type]
     yield Api(instance, clock, StorageCalls(instance), schema)
     instance.close()
 

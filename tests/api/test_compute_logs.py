@@ -134,7 +134,7 @@ async def test_a_large_chunk_is_capped(api: Api, logs: LogsInMemory) -> None:
     """At most 4 MiB are read at once."""
     write(logs, b"x")
     await chunk(api, max=2**31 - 1)
-    assert [asked[1][3] for asked in api.logs.asked if asked[0] == "read"][0] == 4 * 1024 * 1024
+    assert max(asked[1][3] for asked in api.logs.asked if asked[0] == "read") == 4 * 1024 * 1024
 
 
 async def test_a_character_that_is_still_being_written(api: Api, logs: LogsInMemory) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from daglens.storage import event_types as et
 from daglens.storage.records import EventDraft, LogLevel
-from tests.api.conftest import Api
+from tests.api.conftest import Api, until
 
 PAGE = """
-query Page($id: ID! = "r", $after: Cursor, $limit: Int! = 100, $filter: EventFilter, $order: EventsOrder! = OLDEST_FIRST,
-           $wait: Float! = 0) {
+query Page($id: ID! = "r", $after: Cursor, $limit: Int! = 100, $filter: EventFilter,
+           $order: EventsOrder! = OLDEST_FIRST, $wait: Float! = 0) {
   runEventsOrError(runId: $id, after: $after, limit: $limit, filter: $filter, order: $order, waitSeconds: $wait) {
     __typename
     ... on EventPage { nodes { seq cursor } cursor throughSeq hasMore }
@@ -176,7 +176,8 @@ async def test_one_call_for_all_runs(api: Api, runs: int) -> None:
     api.forget()
     data = await api.get(
         """{ runsOrError(limit: 100) { ... on RunPage { nodes {
-             events(limit: 1) { nodes { seq } hasMore } last: events(limit: 1, order: NEWEST_FIRST) { nodes { seq } cursor }
+             events(limit: 1) { nodes { seq } hasMore }
+             last: events(limit: 1, order: NEWEST_FIRST) { nodes { seq } cursor }
         } } } }"""
     )
     assert {node["last"]["nodes"][0]["seq"] for node in data["runsOrError"]["nodes"]} == {2}
@@ -191,12 +192,11 @@ async def test_a_long_poll_is_answered_by_the_first_event(live_api: Api) -> None
     live_api.add("r", EventDraft(et.RUN_START))
     here = (await page(live_api))["cursor"]
     waiting = asyncio.create_task(page(live_api, after=here, wait=25))
-    while live_api.hub is None or not live_api.hub.viewers:
-        await asyncio.sleep(0)
+    await until(lambda: live_api.viewers == 1)
     live_api.instance.append("r", [EventDraft(et.RUN_SUCCESS)])
     found = await asyncio.wait_for(waiting, 20)
     assert [node["seq"] for node in found["nodes"]] == [2]
-    assert live_api.hub.viewers == 0
+    assert live_api.viewers == 0
 
 
 async def test_a_long_poll_waits_on_over_what_its_filter_leaves_out(live_api: Api) -> None:
@@ -204,8 +204,7 @@ async def test_a_long_poll_waits_on_over_what_its_filter_leaves_out(live_api: Ap
     live_api.add("r", EventDraft(et.RUN_START))
     here = (await page(live_api))["cursor"]
     waiting = asyncio.create_task(page(live_api, after=here, wait=25, filter={"stepKeys": ["a"]}))
-    while live_api.hub is None or not live_api.hub.viewers:
-        await asyncio.sleep(0)
+    await until(lambda: live_api.viewers == 1)
     live_api.instance.append("r", [EventDraft(et.LOG_MESSAGE)])
     live_api.instance.append("r", [EventDraft(et.STEP_START, "a", data={"attempt": 1})])
     found = await asyncio.wait_for(waiting, 20)
@@ -234,8 +233,7 @@ async def test_a_run_deleted_while_one_waits(live_api: Api) -> None:
     live_api.add("r", EventDraft(et.RUN_START))
     here = (await page(live_api))["cursor"]
     waiting = asyncio.create_task(page(live_api, after=here, wait=25))
-    while live_api.hub is None or not live_api.hub.viewers:
-        await asyncio.sleep(0)
+    await until(lambda: live_api.viewers == 1)
     live_api.instance.events.close_runs(["r"])
     assert (await asyncio.wait_for(waiting, 20))["code"] == "RUN_NOT_FOUND"
 

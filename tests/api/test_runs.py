@@ -189,7 +189,9 @@ RUN = """
 query Run($id: ID!) { runOrError(runId: $id) { ... on Run {
   runId pipelineName status tags { key value } runConfig runConfigYaml stepKeysToExecute parentRunId rootRunId
   createdAt updatedAt startedAt endedAt durationSeconds lastHeardAt canTerminate createdBy
-  stats { stepsInProgress stepsSucceeded stepsFailed stepsSkipped materializations expectations expectationsFailed events }
+  stats {
+    stepsInProgress stepsSucceeded stepsFailed stepsSkipped materializations expectations expectationsFailed events
+  }
 } } }
 """
 
@@ -356,7 +358,7 @@ async def test_search_space(api: Api) -> None:
         "pipelineNames": ["abc", "abd"],
     }
     assert await api.get(NAMES, limit=1) == {"runTagKeys": ["ax"], "runTagValues": ["aa"], "pipelineNames": ["abc"]}
-    nothing = {"runTagKeys": [], "runTagValues": [], "pipelineNames": []}
+    nothing: dict[str, list[str]] = {"runTagKeys": [], "runTagValues": [], "pipelineNames": []}
     assert await api.get(NAMES, limit=0) == nothing
     assert await api.get(NAMES, prefix="\u0000") == nothing
     assert (await api.get(NAMES, key="\u0000"))["runTagValues"] == []

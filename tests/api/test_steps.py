@@ -66,7 +66,7 @@ async def test_a_step_in_progress_lasts_to_now(api: Api, clock: Clock) -> None:
 
 
 async def test_steps_are_abandoned_when_the_run_ends(api: Api, clock: Clock) -> None:
-    """A step that goes on after the run's end is ABANDONED, and ended with the run; attempts that ended stay as they are."""
+    """A step that goes on after the run's end is ABANDONED, and ended with the run; attempts that ended stay."""
     api.add(
         "r",
         draft(et.RUN_START),
