@@ -1,0 +1,147 @@
+"""`daglens runs …`."""
+
+import json
+
+from daglens.instance import Instance
+from daglens.storage import event_types as et
+from daglens.storage.records import EventDraft
+
+
+def ids(answer):
+    """Run ids in the order printed."""
+    return [run["runId"] for run in answer.objects]
+
+
+def test_list_newest_first(filled):
+    """Runs are listed newest first, with the field names of GraphQL in JSON."""
+    answer = filled("runs", "list", "--json")
+    assert answer.code == 0
+    assert ids(answer) == ["open", "bad", "good"]
+    good = answer.objects[2]
+    assert (good["status"], good["pipelineName"], good["tags"]) == (
+        "SUCCESS",
+        "nightly",
+        {"team": "core", "run": "good"},
+    )
+    assert good["startedAt"] == "2026-09-21T14:13:20.000000Z"
+
+
+def test_list_filters_all_hold(filled):
+    """Every filter narrows the list, and they hold together."""
+    assert ids(filled("runs", "list", "--status", "failure", "--json")) == ["bad"]
+    assert ids(filled("runs", "list", "--tag", "run=good", "--tag", "team", "--json")) == ["good"]
+    assert ids(filled("runs", "list", "--pipeline", "nightly", "--oldest-first", "--json")) == ["good", "open"]
+    assert ids(filled("runs", "list", "--since", "2026-09-21T14:13:30", "--limit", "1", "--json")) == ["open"]
+    assert ids(filled("runs", "list", "--before", "2026-09-21T14:13:30", "--json")) == ["good"]
+    assert ids(filled("runs", "list", "--pipeline", "hourly", "--status", "SUCCESS", "--json")) == []
+
+
+def test_list_as_a_table(filled):
+    """A person sees status, duration and steps of each run."""
+    lines = filled("runs", "list").out.splitlines()
+    assert lines[0].split() == ["run", "pipeline", "status", "created", "took", "steps", "events", "tags"]
+    assert "bad" in lines[2]
+    assert "FAILURE" in lines[2]
+    assert "1 ok, 1 failed" in lines[2]
+
+
+def test_an_empty_instance_says_so(command):
+    """No runs is a sentence, not an empty table; JSON is empty."""
+    assert "No runs yet in" in command("runs", "list").err
+    assert command("runs", "list", "--json").out == ""
+
+
+def test_bad_options_are_usage_errors(filled):
+    """A wrong status or time is named with what would be right, exit code 2."""
+    answer = filled("runs", "list", "--status", "BROKEN")
+    assert answer.code == 2
+    assert "take one of" in answer.err
+    answer = filled("runs", "list", "--since", "yesterday")
+    assert answer.code == 2
+    assert "write e.g. 2h" in answer.err
+
+
+def test_show_says_what_failed_and_why(filled):
+    """The failing step is shown with its error, stack and cause; control characters can't steer the terminal."""
+    out = filled("runs", "show", "bad").out
+    assert "ValueError: no orders" in out
+    assert "File a.py, line 3" in out
+    assert "caused by OSError: disk" in out
+    assert "\x1b" not in out
+    assert "extract" in out
+
+
+def test_show_last_and_json(filled):
+    """`last` is the newest run; JSON carries steps and logs."""
+    shown = json.loads(filled("runs", "show", "last", "--json").out)
+    assert shown["runId"] == "open"
+    assert [(s["stepKey"], s["status"]) for s in shown["stepStats"]] == [("extract", "SUCCESS"), ("load", "FAILURE")]
+    assert [(f["stepKey"], f["ioType"], f["sizeBytes"]) for f in shown["computeLogs"]] == [
+        ("extract", "STDOUT", 13),
+        ("extract", "STDERR", 7),
+    ]
+
+
+def test_unknown_run_is_a_sentence(filled):
+    """A run that isn't there is said in one line, without a traceback."""
+    for args in (("runs", "show", "nope"), ("events", "nope"), ("logs", "nope"), ("runs", "tail", "nope")):
+        answer = filled(*args)
+        assert answer.code == 1
+        assert answer.err == "daglens: There is no such run. Run id: nope\n"
+
+
+def test_tail_follows_to_the_end(filled):
+    """Tail shows the last events, then what another process writes, and ends with the run."""
+    program = filled.start("runs", "tail", "open", "-n", "1", "--json")
+    assert program.stdout is not None
+    assert json.loads(program.stdout.readline())["eventType"] == "STEP_FAILURE"
+    with Instance.open(home=filled.home) as instance:
+        instance.append("open", [EventDraft(et.LOG_MESSAGE, message="live")])
+        assert json.loads(program.stdout.readline())["message"] == "live"
+        instance.append("open", [EventDraft(et.RUN_SUCCESS)])
+    out, _ = program.communicate(timeout=60)
+    assert [json.loads(line)["eventType"] for line in out.splitlines()] == ["RUN_SUCCESS"]
+    assert program.returncode == 0
+
+
+def test_delete_by_id(filled):
+    """A finished run goes with all it has; one that has not ended stays and is named."""
+    answer = filled("runs", "delete", "good", "open", "--yes")
+    assert "Deleted 1 runs with 7 events" in answer.out
+    assert "open: STARTED, not finished, so it stays" in answer.err
+    assert answer.code == 1
+    assert ids(filled("runs", "list", "--json")) == ["open", "bad"]
+    assert filled("logs", "good").code == 1
+
+
+def test_delete_asks_first(filled):
+    """Without a terminal to ask on and without --yes nothing goes."""
+    answer = filled("runs", "delete", "good")
+    assert answer.code == 2
+    assert "add --yes" in answer.err
+    assert len(ids(filled("runs", "list", "--json"))) == 3
+
+
+def test_delete_dry_run_only_tells(filled):
+    """--dry-run says what would go and deletes nothing."""
+    answer = filled("runs", "delete", "--pipeline", "nightly", "--dry-run", "--json")
+    assert answer.objects == [{"runId": "good", "events": 7, "bytes": 20, "dryRun": True}]
+    assert len(ids(filled("runs", "list", "--json"))) == 3
+
+
+def test_delete_without_any_condition_is_refused(filled):
+    """Nothing named is no way to delete everything."""
+    answer = filled("runs", "delete", "--yes")
+    assert answer.code == 2
+    assert "at least one condition" in answer.err
+
+
+def test_reap(filled):
+    """A run whose recorder fell silent is presumed dead by the command, too."""
+    with Instance.open(home=filled.home) as instance:
+        instance.heartbeat("open", 0)
+    answer = filled("runs", "reap", "--json")
+    assert answer.objects == [{"runId": "open"}]
+    shown = json.loads(filled("runs", "show", "open", "--json").out)
+    assert (shown["status"], shown["presumed"]) == ("FAILURE", True)
+    assert "alive" in filled("runs", "reap").out
