@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from types import ModuleType
 
 import pytest
 
 from daglens.storage.memory import InMemoryEventLogStorage, InMemoryRunStorage
 from daglens.testing import EventLogStorageConformance, RunStorageConformance, events, runs, threads
+from daglens.testing.broken import event_states
 from daglens.testing.broken import events as broken_events
 from daglens.testing.broken import runs as broken_runs
 from tests.storages.suite_runner import failures, names_of_tests
@@ -66,21 +66,21 @@ EVENT_FAULTS = [
     (broken_events.EmptyListIsNoCondition, events.EventFiltering, "test_empty_list_matches_nothing"),
     (broken_events.LimitsBeforeItFilters, events.EventFiltering, "test_walk_gives_all_that_match"),
     (broken_events.FilteredPlaceStands, events.EventFiltering, "test_place_moves_over_what_is_left_out"),
-    (broken_events.LateStartWins, events.EventFolding, "test_state_of_the_run"),
-    (broken_events.CountsTheLastBatch, events.EventFolding, "test_counts"),
-    (broken_events.ForgetsEarlierAttempts, events.EventSteps, "test_state_of_a_step"),
-    (broken_events.StepsInOrderOfKey, events.EventSteps, "test_order_is_of_first_appearance"),
-    (broken_events.DropsHeadsOnDelete, events.EventDeletion, "test_removes_in_bounded_batches"),
-    (broken_events.AppendsToClosedRuns, events.EventDeletion, "test_closed_run_takes_no_events"),
-    (broken_events.DeletesOpenRuns, events.EventDeletion, "test_open_run_keeps_everything"),
-    (broken_events.DeletesAllAtOnce, events.EventDeletion, "test_removes_in_bounded_batches"),
-    (broken_events.StepsStayBehind, events.EventDeletion, "test_steps_go_with_the_last_event"),
-    (broken_events.TombstonesForEver, events.EventTombstoneExpiry, "test_log_begins_anew_after_ninety_days"),
-    (broken_events.NeverTells, events.EventWatching, "test_hint_comes_after_an_append"),
-    (broken_events.OneBadWatcherEndsAll, events.EventWatching, "test_callback_that_raises_ends_nothing"),
-    (broken_events.GoesOnAfterStop, events.EventWatching, "test_stopped_watch_is_silent"),
-    (broken_events.SplitsIdsAtUnderscores, events.EventWatching, "test_run_that_is_new_is_hinted"),
-    (broken_events.IgnoresCaseOfIds, events.EventHostileNames, "test_run_ids_are_kept_apart"),
+    (event_states.LateStartWins, events.EventFolding, "test_state_of_the_run"),
+    (event_states.CountsTheLastBatch, events.EventFolding, "test_counts"),
+    (event_states.ForgetsEarlierAttempts, events.EventSteps, "test_state_of_a_step"),
+    (event_states.StepsInOrderOfKey, events.EventSteps, "test_order_is_of_first_appearance"),
+    (event_states.DropsHeadsOnDelete, events.EventDeletion, "test_removes_in_bounded_batches"),
+    (event_states.AppendsToClosedRuns, events.EventDeletion, "test_closed_run_takes_no_events"),
+    (event_states.DeletesOpenRuns, events.EventDeletion, "test_open_run_keeps_everything"),
+    (event_states.DeletesAllAtOnce, events.EventDeletion, "test_removes_in_bounded_batches"),
+    (event_states.StepsStayBehind, events.EventDeletion, "test_steps_go_with_the_last_event"),
+    (event_states.TombstonesForEver, events.EventTombstoneExpiry, "test_log_begins_anew_after_ninety_days"),
+    (event_states.NeverTells, events.EventWatching, "test_hint_comes_after_an_append"),
+    (event_states.OneBadWatcherEndsAll, events.EventWatching, "test_callback_that_raises_ends_nothing"),
+    (event_states.GoesOnAfterStop, events.EventWatching, "test_stopped_watch_is_silent"),
+    (event_states.SplitsIdsAtUnderscores, events.EventWatching, "test_run_that_is_new_is_hinted"),
+    (event_states.IgnoresCaseOfIds, events.EventHostileNames, "test_run_ids_are_kept_apart"),
 ]
 
 
@@ -119,12 +119,12 @@ def test_sound_storage_passes(suite: type, expiry: type, storage: type) -> None:
     assert failures(expiry, storage) == {}
 
 
-@pytest.mark.parametrize(("module", "faults"), [(broken_runs, RUN_FAULTS), (broken_events, EVENT_FAULTS)])
-def test_every_fault_has_its_test(module: ModuleType, faults: list[tuple[type, type, str]]) -> None:
+def test_every_fault_has_its_test() -> None:
     """No broken storage stands there unused."""
     there = {
         value
+        for module in (broken_runs, broken_events, event_states)
         for name, value in vars(module).items()
         if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }
-    assert there == {fault for fault, _, _ in faults}
+    assert there == {fault for fault, _, _ in (*RUN_FAULTS, *EVENT_FAULTS)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,13 +21,9 @@ from daglens.storage.records import (
     RunSlice,
     RunState,
 )
+from daglens.testing.broken.pause import others_run
 
 EVERYTHING = 1_000_000
-
-
-def others_run() -> None:
-    """A moment in which other threads get on: it opens the gap that a mistake leaves."""
-    threading.Event().wait(0.002)
 
 
 # ---------------------------------------------------------------- adding
@@ -73,16 +68,17 @@ class KeepsTimesAsFloats(InMemoryRunStorage):
 
 
 class _PageFault(InMemoryRunStorage):
-    """Base: `_page` is the right answer."""
+    """Base: `_page` is the wrong answer, and `_right` the right one."""
 
     def _page(
         self, filter: RunFilter, newest_first: bool, after: RunPosition | None, limit: int, parts: RunParts
     ) -> RunSlice:
+        raise NotImplementedError
+
+    def _right(
+        self, filter: RunFilter, newest_first: bool, after: RunPosition | None, limit: int, parts: RunParts
+    ) -> RunSlice:
         return super().page(filter, newest_first=newest_first, after=after, limit=limit, parts=parts)
-
-
-class SkipsRunAtPageBorder(_PageFault):
-    """A page begins one run too late: it was read one too far, and the one too many was dropped at the wrong end."""
 
     def page(
         self,
@@ -93,9 +89,18 @@ class SkipsRunAtPageBorder(_PageFault):
         limit: int = 25,
         parts: RunParts = RunParts.ALL,
     ) -> RunSlice:
+        return self._page(filter, newest_first, after, limit, parts)
+
+
+class SkipsRunAtPageBorder(_PageFault):
+    """A page begins one run too late: it was read one too far, and the one too many was dropped at the wrong end."""
+
+    def _page(
+        self, filter: RunFilter, newest_first: bool, after: RunPosition | None, limit: int, parts: RunParts
+    ) -> RunSlice:
         if after is None:
-            return self._page(filter, newest_first, after, limit, parts)
-        page = self._page(filter, newest_first, after, limit + 1, parts)
+            return self._right(filter, newest_first, after, limit, parts)
+        page = self._right(filter, newest_first, after, limit + 1, parts)
         return RunSlice(page.runs[1:], page.has_more)
 
 
@@ -106,16 +111,10 @@ class PagesByOffset(_PageFault):
         super().__init__(**options)
         self._offset_of: dict[RunPosition, int] = {}
 
-    def page(
-        self,
-        filter: RunFilter,
-        *,
-        newest_first: bool = True,
-        after: RunPosition | None = None,
-        limit: int = 25,
-        parts: RunParts = RunParts.ALL,
+    def _page(
+        self, filter: RunFilter, newest_first: bool, after: RunPosition | None, limit: int, parts: RunParts
     ) -> RunSlice:
-        everything = self._page(filter, newest_first, None, EVERYTHING, parts).runs
+        everything = self._right(filter, newest_first, None, EVERYTHING, parts).runs
         offset = 0 if after is None else self._offset_of.get(after, 0)
         runs = everything[offset : offset + limit]
         if runs:
@@ -126,49 +125,31 @@ class PagesByOffset(_PageFault):
 class GuessesThatThereIsMore(_PageFault):
     """A full page says that there are more, also when it is the last."""
 
-    def page(
-        self,
-        filter: RunFilter,
-        *,
-        newest_first: bool = True,
-        after: RunPosition | None = None,
-        limit: int = 25,
-        parts: RunParts = RunParts.ALL,
+    def _page(
+        self, filter: RunFilter, newest_first: bool, after: RunPosition | None, limit: int, parts: RunParts
     ) -> RunSlice:
-        runs = self._page(filter, newest_first, after, limit, parts).runs
+        runs = self._right(filter, newest_first, after, limit, parts).runs
         return RunSlice(runs, has_more=len(runs) == limit)
 
 
 class PagesByTimeAlone(_PageFault):
     """A page begins after the time of the last run, and leaves out those of the same microsecond."""
 
-    def page(
-        self,
-        filter: RunFilter,
-        *,
-        newest_first: bool = True,
-        after: RunPosition | None = None,
-        limit: int = 25,
-        parts: RunParts = RunParts.ALL,
+    def _page(
+        self, filter: RunFilter, newest_first: bool, after: RunPosition | None, limit: int, parts: RunParts
     ) -> RunSlice:
         if after is not None:
             after = RunPosition(after.created_at_us, "" if newest_first else "\U0010ffff" * 256)
-        return self._page(filter, newest_first, after, limit, parts)
+        return self._right(filter, newest_first, after, limit, parts)
 
 
 class ZeroMeansAll(_PageFault):
     """A limit of 0 is taken for none."""
 
-    def page(
-        self,
-        filter: RunFilter,
-        *,
-        newest_first: bool = True,
-        after: RunPosition | None = None,
-        limit: int = 25,
-        parts: RunParts = RunParts.ALL,
+    def _page(
+        self, filter: RunFilter, newest_first: bool, after: RunPosition | None, limit: int, parts: RunParts
     ) -> RunSlice:
-        return self._page(filter, newest_first, after, limit or EVERYTHING, parts)
+        return self._right(filter, newest_first, after, limit or EVERYTHING, parts)
 
 
 # ---------------------------------------------------------------- filters
