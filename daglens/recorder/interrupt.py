@@ -13,19 +13,37 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 
 class RunTerminated(KeyboardInterrupt):
     """The run was asked to end: by `terminateRun`, or by SIGTERM. Like Ctrl-C, it is no `Exception`."""
 
 
-class Interrupter:
-    """Reaches the task or thread that it was made in.
+class Interruptible(Protocol):
+    """What a request to end a run reaches.
 
     Attributes:
         asked: Set once the end was asked for: whoever waits in another thread should stop waiting.
     """
+
+    asked: threading.Event
+
+    def arm(self) -> None:
+        """From now on `interrupt` works."""
+        ...
+
+    def disarm(self) -> None:
+        """From now on `interrupt` does nothing. May be called twice, from any thread."""
+        ...
+
+    def interrupt(self) -> None:
+        """Deliver the request, once, from any thread."""
+        ...
+
+
+class Interrupter:
+    """Reaches the task or thread that it was made in."""
 
     def __init__(self) -> None:
         self._thread_id = threading.get_ident()
@@ -36,13 +54,13 @@ class Interrupter:
         self.asked = threading.Event()
 
     def arm(self) -> None:
-        """From now on `interrupt` works."""
+        """See Interruptible."""
         with self._lock:
             self._armed = True
         _sigterm.take(self)
 
     def disarm(self) -> None:
-        """From now on `interrupt` does nothing. May be called twice, from any thread."""
+        """See Interruptible."""
         with self._lock:
             self._armed = False
             if self.asked.is_set() and self._task is None and not self._in_main:
@@ -51,7 +69,7 @@ class Interrupter:
         _sigterm.give_back(self)
 
     def interrupt(self) -> None:
-        """Deliver the request, once, from any thread."""
+        """See Interruptible."""
         with self._lock:
             if not self._armed or self.asked.is_set():
                 return

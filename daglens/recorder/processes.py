@@ -63,6 +63,30 @@ def send(processes: Iterable[ProcessId], number: int) -> None:
                 os.kill(process.pid, number)
 
 
+def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
+    """Ask a child of ours and the process group that it leads to end (SIGTERM); after `grace_s`, make them."""
+    if not _signal_group(process.pid, signal.SIGTERM):
+        return
+    give_up_at = time.monotonic() + grace_s
+    while time.monotonic() < give_up_at:
+        process.poll()  # a leader that nobody has waited for counts as a member
+        if not _signal_group(process.pid, 0):
+            return
+        time.sleep(POLL_S)
+    _signal_group(process.pid, signal.SIGKILL)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """False when the group has no members any more."""
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def end_tree(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:
     """Ask a child of ours and its descendants to end (SIGTERM); after `grace_s`, make them (SIGKILL)."""
     tree = descendants(process.pid)

@@ -18,7 +18,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
 from daglens.recorder.drafts import draft, recordable
 from daglens.recorder.endings import Ending, ending_of
 from daglens.recorder.failure import error_data, headline
-from daglens.recorder.interrupt import Interrupter, RunTerminated
+from daglens.recorder.interrupt import Interruptible, RunTerminated
 from daglens.recorder.logs import EventHandler, EventLogger
 from daglens.recorder.metadata import plain, text
 from daglens.recorder.recording import Recording
@@ -49,7 +49,7 @@ class Run:
     """
 
     def __init__(
-        self, recording: Recording, pipeline_name: str | None, interrupter: Interrupter, *, ends: bool
+        self, recording: Recording, pipeline_name: str | None, interrupter: Interruptible, *, ends: bool
     ) -> None:
         """`ends`: the run's end is reported here; False: by somebody else."""
         self.run_id = recording.run_id
@@ -68,6 +68,10 @@ class Run:
     def step(self, key: str) -> Step:
         """A step, for a `with` (or `async with`) block, or as a decorator; again with the same key: a new attempt."""
         return Step(self._recording, recordable(key, "step key"))
+
+    def child_step(self, key: str) -> Step:
+        """A step whose output is that of a child process; its `child` has the files for it."""
+        return Step(self._recording, recordable(key, "step key"), isolated=True)
 
     def attempts(self, key: str, *, retries: int = 2, wait_s: float = 0.0) -> Attempts:
         """A step that is tried again when it raises an Exception: `for attempt in run.attempts("load"):` with
@@ -192,6 +196,11 @@ class Run:
             self._recording.destination.add_tags(self.run_id, [(text(key), text(tags[key])) for key in tags])
         except Exception as error:
             self._recording.problems.say("tags", f"Tags were not added: {error}")
+
+    @property
+    def instance_home(self) -> str | None:
+        """The folder that `--instance-home` would name for where this run is recorded; None when none need be."""
+        return self._recording.destination.home
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Store at once what was recorded so far; True when it is (an event waits at most 20 ms anyway)."""

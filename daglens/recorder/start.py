@@ -12,7 +12,7 @@ from typing import Any, Final
 from daglens.instance import Instance, default_fallback
 from daglens.recorder.destination import InstanceDestination
 from daglens.recorder.drafts import draft, recordable
-from daglens.recorder.interrupt import Interrupter, RunTerminated
+from daglens.recorder.interrupt import Interrupter, Interruptible, RunTerminated
 from daglens.recorder.metadata import plain, text
 from daglens.recorder.problems import Problems, note
 from daglens.recorder.recording import Recording
@@ -66,7 +66,7 @@ def start_run(
     run = NewRun(
         check_name(run_id if run_id is not None else str(uuid.uuid4()), "run id"),
         check_name(pipeline_name, "pipeline name"),
-        tags=_storable(tags or {}, problems),
+        tags=storable_tags(tags or {}, problems),
         run_config={} if run_config is None else plain(run_config),
         step_keys_to_execute=None if step_keys is None else tuple(recordable(key, "step key") for key in step_keys),
         parent_run_id=parent_run_id,
@@ -84,13 +84,14 @@ def record_new_run(
     capture: bool = True,
     heartbeat_timeout_s: int | None = DEFAULT_HEARTBEAT_TIMEOUT_S,
     start_event_id: str | None = None,
+    interruptible: Interruptible | None = None,
 ) -> Run:
     """Create the run, start it, and keep it alive.
 
     Raises:
         RunTerminated: Somebody asked for the run's end before it began; it is canceled.
     """
-    interrupter = Interrupter()
+    interrupter = interruptible or Interrupter()
     recording = Recording(
         run.run_id,
         destination,
@@ -140,9 +141,16 @@ def attach_run(run_id: str | None = None, *, instance: Instance | None = None, c
     return record_part(check_name(found, "run id"), destination, problems, capture=capture)
 
 
-def record_part(run_id: str, destination: InstanceDestination, problems: Problems, *, capture: bool = True) -> Run:
+def record_part(
+    run_id: str,
+    destination: InstanceDestination,
+    problems: Problems,
+    *,
+    capture: bool = True,
+    interruptible: Interruptible | None = None,
+) -> Run:
     """Record a part of a run that exists, keeping it alive meanwhile."""
-    interrupter = Interrupter()
+    interrupter = interruptible or Interrupter()
     recording = Recording(
         run_id, destination, problems, new_run=None, captures=capture, on_end_asked=interrupter.interrupt
     )
@@ -187,7 +195,8 @@ def _refuse_import_in_child() -> None:
         )
 
 
-def _storable(tags: Mapping[str, str], problems: Problems) -> tuple[tuple[str, str], ...]:
+def storable_tags(tags: Mapping[str, str], problems: Problems) -> tuple[tuple[str, str], ...]:
+    """Tags as a storage takes them; what had to be left out is said."""
     pairs = [(recordable(text(key), "tag key"), text(value)) for key, value in tags.items()]
     if len(pairs) > MAX_TAGS:
         problems.say("tags", f"A run has at most {MAX_TAGS} tags; {len(pairs) - MAX_TAGS} were left out.")

@@ -1,0 +1,102 @@
+"""`daglens record`: a command as a step of a run."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daglens.cli.options import InstanceHome
+
+if TYPE_CHECKING:
+    from daglens.recorder.destination import InstanceDestination
+    from daglens.recorder.problems import Problems
+
+RunOption = Annotated[
+    str | None,
+    typer.Option("--run", metavar="ID", help="Join this run instead of beginning one. Also by $DAGLENS_RUN_ID."),
+]
+Pipeline = Annotated[str | None, typer.Option("--pipeline", metavar="NAME", help="Begin a run of this pipeline.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="A tag of the run; repeatable.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `record` to the command's tree."""
+    # What follows the command's name is the command's, also without a `--` in front of it.
+    settings = {"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]}
+    app.command(context_settings=settings)(record)
+
+
+def record(
+    command: Annotated[list[str], typer.Argument(metavar="-- COMMAND…", help="The command and its arguments.")],
+    step: Annotated[str, typer.Option("--step", metavar="KEY", help="Step key of the command.")],
+    pipeline: Pipeline = None,
+    run: RunOption = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", metavar="ID", help="Id of the run that begins; by default a UUID.")
+    ] = None,
+    tag: Tags = None,
+    capture: Annotated[bool, typer.Option(help="Keep the command's stdout and stderr.")] = True,
+    instance_home: InstanceHome = None,
+) -> None:
+    """Run a command as a step, and record what it prints and how it ends.
+
+    Its exit code and signals pass through, whatever happens to the recording. With --pipeline it is a run of its own;
+    with --run, or $DAGLENS_RUN_ID, a step of that run.
+    """
+    from daglens.recorder.command import ChildCommand, record_command
+    from daglens.recorder.run import Run
+    from daglens.recorder.start import HOME_VARIABLE, RUN_ID_VARIABLE, record_new_run, record_part, storable_tags
+    from daglens.storage.names import check_name
+    from daglens.storage.records import NewRun
+
+    joined = run or os.environ.get(RUN_ID_VARIABLE)
+    if joined is None and pipeline is None:
+        raise typer.BadParameter("give --pipeline to begin a run, or --run to join one", param_hint="'--pipeline'")
+    if joined is not None and (tag or run_id):
+        raise typer.BadParameter("--tag and --run-id are for a run that begins here; this one is joined")
+    home = instance_home
+    if home is None and joined is not None and (named := os.environ.get(HOME_VARIABLE)):
+        home = Path(named)
+    destination, problems = destination_of(home)
+
+    def begin(child: ChildCommand) -> Run:
+        if joined is not None:
+            return record_part(joined, destination, problems, capture=capture, interruptible=child)
+        assert pipeline is not None
+        new = NewRun(run_id or str(uuid.uuid4()), pipeline, tags=storable_tags(parse_tags(tag), problems))
+        return record_new_run(new, destination, problems, capture=capture, interruptible=child)
+
+    check_name(joined or run_id or "-", "run id")
+    check_name(pipeline or "-", "pipeline name")
+    raise typer.Exit(record_command(command, step, begin))
+
+
+def destination_of(home: Path | None) -> tuple[InstanceDestination, Problems]:
+    """Where commands record, opened when it is needed; and where its problems are told."""
+    from daglens.instance import Instance, default_fallback
+    from daglens.recorder.destination import InstanceDestination
+    from daglens.recorder.problems import Problems
+
+    problems = Problems()
+    opener = partial(Instance.open, home=home, fallback=default_fallback())
+    return InstanceDestination(problems, opener=opener), problems
+
+
+def parse_tags(given: list[str] | None) -> dict[str, str]:
+    """KEY=VALUE each.
+
+    Raises:
+        typer.BadParameter: One has no `=`, or no key.
+    """
+    tags: dict[str, str] = {}
+    for one in given or ():
+        key, equals, value = one.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"{one!r} is no tag; write KEY=VALUE", param_hint="'--tag'")
+        tags[key] = value
+    return tags
