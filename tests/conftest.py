@@ -6,6 +6,11 @@ from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A shared machine stops and goes: a property test that is slow there is not wrong.
+settings.register_profile("daglens", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("daglens")
 
 AnyReport = TypeVar("AnyReport", pytest.TestReport, pytest.CollectReport)
 

@@ -73,7 +73,7 @@ def prepare(drafts: Sequence[EventDraft], now: int, limits: EventLimits = DEFAUL
 
     Raises:
         EventTooLarge: The data of a draft is over `max_data_bytes`.
-        InvalidName: An event type, step key or event id can't be one, or data is no JSON.
+        InvalidName: An event type, step key or event id can't be one, or data is no JSON object.
     """
     return [_prepare_one(index, draft, now, limits) for index, draft in enumerate(drafts)]
 
@@ -84,6 +84,8 @@ def _prepare_one(index: int, draft: EventDraft, now: int, limits: EventLimits) -
         check_name(draft.step_key, "step key")
     if draft.event_id is not None:
         check_name(draft.event_id, "event id")
+    if not isinstance(draft.data, dict | Mapping):
+        raise InvalidName(f"Event {index} ({draft.event_type}): data must be a JSON object.")
     data_json = json_text(draft.data)
     size = len(data_json) if data_json.isascii() else len(data_json.encode())
     if size > limits.max_data_bytes:

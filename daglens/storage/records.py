@@ -152,7 +152,8 @@ class NewRun:
             "pipeline": self.pipeline_name,
             "status": self.status,
             "tags": sorted(self.tags),
-            "config": self.run_config,
+            # As read back from JSON: keys are texts there, and only then can they be sorted.
+            "config": json.loads(json.dumps(self.run_config)),
             "steps": self.step_keys_to_execute,
             "parent": self.parent_run_id,
             "root": self.root_run_id,
