@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
 
 from daglens.storage.sql.tables import metadata
@@ -12,7 +14,7 @@ from daglens.storage.sql.tables import metadata
 config = context.config
 schema = config.attributes.get("schema")
 
-options = {
+options: dict[str, Any] = {
     "target_metadata": metadata,
     "version_table_schema": schema,
     "include_schemas": schema is not None,

@@ -48,7 +48,7 @@ class _Candidate:
 
     @property
     def order_table(self) -> str:
-        return "t" if self.lead is _Lead.TAGS else "r"
+        return "t." if self.lead is _Lead.TAGS else "r."
 
 
 @dataclass(slots=True)
@@ -150,7 +150,7 @@ class RunQuery:
         self.candidates.append(_Candidate(_Lead.TAGS, own, name, (own,)))
 
     def _range(self, table: str) -> list[str]:
-        """Conditions on the order's own columns: created, and the page's beginning."""
+        """Conditions on the order's own columns, with `table` in front: created, and the page's beginning."""
         conditions = []
         for operator, name, value in (
             (">=", "created_after", self.filter.created_after_us),
@@ -158,14 +158,14 @@ class RunQuery:
         ):
             if value is not None:
                 self.parameters[name] = value
-                conditions.append(f"{table}.created_at_us {operator} :{name}")
+                conditions.append(f"{table}created_at_us {operator} :{name}")
         if self.filter.updated_before_us is not None:
             # No run is updated before it is created; so this ends the walk where nothing more can match.
-            conditions.append(f"{table}.created_at_us < :updated_before")
+            conditions.append(f"{table}created_at_us < :updated_before")
         if self.after is not None:
             self.parameters["after_us"], self.parameters["after_id"] = self.after
             beyond = "<" if self.newest_first else ">"
-            conditions.append(f"({table}.created_at_us, {table}.run_id) {beyond} (:after_us, :after_id)")
+            conditions.append(f"({table}created_at_us, {table}run_id) {beyond} (:after_us, :after_id)")
         return conditions
 
     # ------------------------------------------------------------ statements
@@ -192,19 +192,23 @@ class RunQuery:
     def page(self, lead: _Candidate | None, columns: str) -> str:
         """SQL for the runs in order, at most `:limit`; `columns` are of table r."""
         direction = "DESC" if self.newest_first else "ASC"
-        order = f"ORDER BY {{0}}.created_at_us {direction}, {{0}}.run_id {direction} LIMIT :limit"
+        order = f"ORDER BY {{0}}created_at_us {direction}, {{0}}run_id {direction} LIMIT :limit"
         if lead is None:
-            return f"{self._select(columns, None, '', 'r')} {order.format('r')}"
-        if len(lead.streams) <= 1:
-            condition = lead.streams[0] if lead.streams else lead.whole
-            return f"{self._select(columns, lead, condition, lead.order_table)} {order.format(lead.order_table)}"
+            return f"{self._select(columns, None, '', 'r.')} {order.format('r.')}"
+        if not lead.streams:
+            # Gathered, then sorted; the order must not choose the index.
+            table = self.dialect.filter_only("r.")
+            return f"{self._select(columns, lead, lead.whole, table)} {order.format(table)}"
+        if len(lead.streams) == 1:
+            return f"{self._select(columns, lead, lead.whole, lead.order_table)} {order.format(lead.order_table)}"
         # Each stream comes out of its index in order; the database merges them, no further than it has to.
-        streams = " UNION ALL ".join(self._select(columns, lead, stream, "r") for stream in lead.streams)
+        streams = " UNION ALL ".join(self._select(columns, lead, stream, "r.") for stream in lead.streams)
         return f"{streams} ORDER BY created_at_us {direction}, run_id {direction} LIMIT :limit"
 
     def count(self, lead: _Candidate | None) -> str:
         """SQL for how many runs match, counted no further than `:limit`."""
-        inner = self._select("1", lead, "" if lead is None else lead.whole, "r" if lead is None else lead.order_table)
+        table = "r." if lead is None else lead.order_table
+        inner = self._select("1", lead, "" if lead is None else lead.whole, table)
         return f"SELECT count(*) FROM ({inner} LIMIT :limit) AS matching"
 
     def _select(self, columns: str, lead: _Candidate | None, condition: str, order_table: str) -> str:

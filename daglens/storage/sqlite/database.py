@@ -56,6 +56,7 @@ class SqliteDatabase:
         """Forget every connection and lock: a fresh start, also of a forked child."""
         self._pid = os.getpid()
         self._opened = False
+        self._identity: tuple[int, int] | None = None
         self._open_lock = threading.Lock()
         self._write_lock = threading.Lock()
         self._writer: sqlite3.Connection | None = None
@@ -100,8 +101,7 @@ class SqliteDatabase:
         self.watcher.close()
         if self._pid == os.getpid():
             self._discard_writer()
-            while self._idle:
-                self._idle.pop().close()
+            self._close_idle()
 
     # ------------------------------------------------------------ reading and writing
 
@@ -111,9 +111,10 @@ class SqliteDatabase:
         Raises:
             StorageUnavailable: The file can't be read.
         """
-        self._check_process()
+        self._check_surroundings()
         with self._readers_free:
             connection = self._take_reader()
+            identity = self._identity
             try:
                 connection.set_trace_callback(self.on_statement)
                 if snapshot:
@@ -128,22 +129,23 @@ class SqliteDatabase:
                 else:
                     self._idle.append(connection)
                 raise in_a_sentence(self.path, error) from error
-            if self._closed:
+            if self._closed or identity != self._identity:
                 connection.close()
             else:
                 self._idle.append(connection)
             return done
 
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, work: Callable[[sqlite3.Connection], T], *, transaction: bool = True) -> T:
         """What `work` makes of a transaction that has the write lock from its first statement on.
 
-        It is committed when `work` returns, and undone whole when it raises.
+        It is committed when `work` returns, and undone whole when it raises. Without `transaction` each statement is
+        one of its own.
 
         Raises:
             StorageUnavailable: The file can't be written, or others wrote for longer than the timeout. Nothing is
                 stored.
         """
-        self._check_process()
+        self._check_surroundings()
         if not self._write_lock.acquire(timeout=self._busy_timeout_s):
             raise StorageUnavailable(
                 f"{self.path}: other threads of this process have been writing for {self._busy_timeout_s:g} s. "
@@ -155,9 +157,11 @@ class SqliteDatabase:
                 connection = self._writer = self._connect(reader=False)
             try:
                 connection.set_trace_callback(self.on_statement)
-                connection.execute("BEGIN IMMEDIATE")
+                if transaction:
+                    connection.execute("BEGIN IMMEDIATE")
                 done = work(connection)
-                connection.execute("COMMIT")
+                if transaction:
+                    connection.execute("COMMIT")
             except BaseException as error:
                 if not _roll_back(connection) or needs_new_connection(error):
                     self._discard_writer()
@@ -180,9 +184,10 @@ class SqliteDatabase:
 
     def give_back_space(self) -> None:
         """Return free pages to the disk when there are many: some now, in short transactions, the rest another time."""
-        for _ in range(_VACUUM_STEPS):
-            if not self.write(_vacuum_some):
-                return
+        with suppress(StorageUnavailable):
+            for _ in range(_VACUUM_STEPS):
+                if not self.write(_vacuum_some, transaction=False):
+                    return
 
     # ------------------------------------------------------------ connections
 
@@ -193,6 +198,7 @@ class SqliteDatabase:
                     opening.prepare_file(self.path, timeout_s)
                 except (sqlite3.Error, OSError) as error:
                     raise in_a_sentence(self.path, error) from error
+                self._identity = _identity(self.path)
                 self._opened = True
 
     def _take_reader(self) -> sqlite3.Connection:
@@ -216,6 +222,11 @@ class SqliteDatabase:
             raise in_a_sentence(self.path, error) from error
         return connection
 
+    def _close_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().close()
+
     def _discard_writer(self) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
@@ -229,10 +240,22 @@ class SqliteDatabase:
 
     # ------------------------------------------------------------ forks
 
-    def _check_process(self) -> None:
+    def _check_surroundings(self) -> None:
         # Only where a fork went past Python (forking.py sees to the others).
         if self._pid != os.getpid():
             self.start_in_child()
+        # SQLite would go on writing to a file that was moved away or removed, and acknowledge what nobody ever reads.
+        if self._opened and _identity(self.path) != self._identity:
+            self._file_has_gone()
+
+    def _file_has_gone(self) -> None:
+        with self._open_lock:
+            if _identity(self.path) != self._identity:
+                self._opened = False
+        with self._write_lock:
+            self._discard_writer()
+        self._close_idle()
+        self.watcher.reconnect()
 
     def pause_for_fork(self) -> None:
         """Wait until nothing runs, and close every connection: SQLite's locks don't survive a fork."""
@@ -244,15 +267,15 @@ class SqliteDatabase:
             self._held.append(give_back)
             return True
 
-        held(self._open_lock.acquire, self._open_lock.release)
+        # In the order in which calls take them.
         if held(self._write_lock.acquire, self._write_lock.release):
             self._discard_writer()
         for _ in range(POOL_SIZE):
             held(self._readers_free.acquire, self._readers_free.release)
-        while self._idle:
-            self._idle.pop().close()
+        self._close_idle()
         if self.watcher.pause(max(0.0, deadline - time.monotonic())):
             self._held.append(self.watcher.resume)
+        held(self._open_lock.acquire, self._open_lock.release)
 
     def go_on_in_parent(self) -> None:
         """Undo `pause_for_fork`; connections are opened again when they are needed."""
@@ -265,10 +288,20 @@ class SqliteDatabase:
         self._renew()
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to; None when there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _vacuum_some(connection: sqlite3.Connection) -> bool:
     if connection.execute("PRAGMA freelist_count").fetchone()[0] < _VACUUM_PAGES:
         return False
-    connection.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
+    # As a script: `execute` ends a statement without columns after its first step, which frees one page.
+    connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
     return True
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.pool import StaticPool
 SCRIPTS = "daglens.storage:migrations"
 
 
-def upgrade(connection: sqlite3.Connection, scripts: str = SCRIPTS) -> None:
+def upgrade(connection: sqlite3.Connection) -> None:
     """Run the migrations that `connection`'s database lacks, in one transaction, all or none.
 
     The caller holds the file lock; the connection is in autocommit mode (`isolation_level=None`).
@@ -28,7 +28,7 @@ def upgrade(connection: sqlite3.Connection, scripts: str = SCRIPTS) -> None:
     joined = engine.connect()
     with joined.begin():
         config = Config()
-        config.set_main_option("script_location", scripts)
+        config.set_main_option("script_location", SCRIPTS)
         config.attributes["connection"] = joined
         config.attributes["schema"] = None
         command.upgrade(config, "head")

@@ -82,6 +82,11 @@ class ChangeWatcher:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=5)
 
+    def reconnect(self) -> None:
+        """Look at the file anew: another one stands in its place."""
+        with self._asking:
+            self._disconnect()
+
     def pause(self, timeout_s: float) -> bool:
         """Before a fork: close the connection, and hold the thread until `resume`; False when it took too long."""
         if not self._asking.acquire(timeout=timeout_s):
