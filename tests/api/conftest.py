@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from daglens.config.redaction import Redactor
 from daglens.instance import Instance, InstanceOrigin
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.context import RequestContext
-from daglens.resolvers.live import LiveHub
+from daglens.resolvers.live import LiveHub, LiveSettings
 from daglens.schema.build import DaglensSchema, build_schema
 from daglens.storage.memory import InMemoryEventLogStorage, InMemoryRunStorage
 from daglens.storage.records import EventDraft, NewRun
@@ -111,10 +112,11 @@ class Api:
         assert answer.errors == []
         return answer.data
 
-    async def listen(self, document: str, **variables: Any) -> AsyncIterator[Answer]:
+    async def listen(self, document: str, **variables: Any) -> AsyncGenerator[Answer, None]:
         """The messages of a subscription."""
-        async for result in await self.schema.subscribe(document, variables, context_value=self.context()):
-            yield Answer(result.data, [error.formatted for error in result.errors or ()])  # type: ignore[misc]
+        async with aclosing(await self.schema.subscribe(document, variables, context_value=self.context())) as stream:
+            async for result in stream:
+                yield Answer(result.data, [error.formatted for error in result.errors or ()])  # type: ignore[misc]
 
     def add(self, run_id: str, *drafts: EventDraft, **run: Any) -> None:
         """Add a run and its events."""
@@ -171,6 +173,6 @@ def api(schema: DaglensSchema, clock: Clock, tmp_path: Path) -> Iterator[Api]:
 @pytest.fixture
 async def live_api(api: Api) -> AsyncIterator[Api]:
     """With a live hub."""
-    api.hub = LiveHub(api.calls)
+    api.hub = LiveHub(api.calls, LiveSettings(linger_s=0.05, watch_idle_s=0))
     yield api
     await api.hub.close()
