@@ -202,9 +202,9 @@ class NoOpComputeLogManager(ComputeLogManager):
         """There is nothing to configure."""
         return cls()
 
-    def capture(self, key: LogKey) -> None:
+    def capture(self, key: LogKey) -> LogCapture | None:
         """None: nothing is captured."""
-        return
+        return None
 
     def append(self, key: LogKey, io: ComputeIO, offset: int, data: bytes, *, complete: bool = False) -> int:
         """Drops the bytes; answers as if they were kept, so that a writer goes on."""

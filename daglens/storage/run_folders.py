@@ -5,14 +5,14 @@ Compute logs and artifacts of an instance share the base folder, and each remove
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.names import check_name, file_name, is_cut
@@ -72,23 +72,24 @@ class RunFolders:
             StorageUnavailable: Something can't be removed.
         """
         path = self.path(run_id)
-        size = sum(_file_sizes(path))
+        removed = 0
         for left in reversed(range(_REMOVALS)):
             try:
-                _remove_tree(path)
-            except FileNotFoundError:
-                pass  # somebody else removes it, too
+                tree = _tree(path)
+                _remove(tree)
             except OSError as error:
                 # Somebody who still writes there puts new files into a folder that was found empty.
-                if left == 0:
+                if left == 0 or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise unavailable(error) from error
-            if not os.path.lexists(path):
-                break
+                removed += tree.size_bytes
+                continue
+            removed += tree.size_bytes
+            break
         with suppress(OSError):
             if set(os.listdir(path.parent)) <= {_RUN_ID_FILE}:
                 (path.parent / _RUN_ID_FILE).unlink(missing_ok=True)
                 path.parent.rmdir()
-        return size
+        return removed
 
     def health(self) -> Health:
         """Whether files can be made below the base folder; makes it when missing."""
@@ -134,17 +135,37 @@ def unavailable(error: OSError) -> StorageUnavailable:
     return StorageUnavailable(f"{error.strerror or error}: {error.filename or 'a file of the instance'}.")
 
 
-def _file_sizes(path: Path) -> Iterator[int]:
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with suppress(OSError):
-                found = os.lstat(os.path.join(folder, name))
-                if stat.S_ISREG(found.st_mode):
-                    yield found.st_size
+class _Tree(NamedTuple):
+    """Everything below a folder, each folder before what is in it. No link is followed."""
+
+    folders: list[str]
+    others: list[str]
+    size_bytes: int
 
 
-def _remove_tree(path: Path) -> None:
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
+def _tree(root: Path) -> _Tree:
+    """As it is now; what vanishes meanwhile is left out."""
+    # Not by os.walk and shutil.rmtree: they call themselves for each level, and a thousand levels are too many.
+    folders, others, size = [str(root)], [], 0
+    if root.is_symlink() or not root.is_dir():
+        return _Tree([], [str(root)] if os.path.lexists(root) else [], 0)
+    for folder in folders:
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                others.append(entry.path)
+                with suppress(FileNotFoundError):
+                    found = entry.stat(follow_symlinks=False)
+                    size += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return _Tree(folders, others, size)
+
+
+def _remove(tree: _Tree) -> None:
+    for path in tree.others:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    for path in reversed(tree.folders):
+        with suppress(FileNotFoundError):
+            os.rmdir(path)

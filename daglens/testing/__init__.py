@@ -16,15 +16,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 # Before the suites are imported: failed assertions in them then say what was compared.
-pytest.register_assert_rewrite("daglens.testing.runs", "daglens.testing.events", "daglens.testing.compute_logs")
+pytest.register_assert_rewrite(
+    *(f"daglens.testing.{kind}" for kind in ("runs", "events", "compute_logs", "artifacts")),
+)
 
 if TYPE_CHECKING:
+    from daglens.testing.artifacts import ArtifactConformance
+    from daglens.testing.compute_logs import ComputeLogConformance
     from daglens.testing.events import EventLogStorageConformance, EventTombstoneExpiry
     from daglens.testing.runs import RunStorageConformance, RunTombstoneExpiry
     from daglens.testing.threads import Clock
 
 __all__ = [
+    "ArtifactConformance",
     "Clock",
+    "ComputeLogConformance",
     "EventLogStorageConformance",
     "EventTombstoneExpiry",
     "RunStorageConformance",
@@ -32,7 +38,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ArtifactConformance": "daglens.testing.artifacts",
     "Clock": "daglens.testing.threads",
+    "ComputeLogConformance": "daglens.testing.compute_logs",
     "EventLogStorageConformance": "daglens.testing.events",
     "EventTombstoneExpiry": "daglens.testing.events",
     "RunStorageConformance": "daglens.testing.runs",
