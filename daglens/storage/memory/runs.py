@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from daglens.storage.contract import MAX_TAGS, TOMBSTONE_DAYS, NoConfig, RunStorage
-from daglens.storage.drafts import json_text, now_us
-from daglens.storage.errors import RunConflict, RunDeleted, RunNotFound, TooManyTags
+from daglens.storage.contract import TOMBSTONE_DAYS, NoConfig, RunStorage
+from daglens.storage.drafts import now_us
+from daglens.storage.errors import RunConflict, RunDeleted, RunNotFound
 from daglens.storage.fold import project
 from daglens.storage.memory.change_log import ChangeLog
 from daglens.storage.memory.texts import Texts
-from daglens.storage.names import check_name, clean_text
 from daglens.storage.records import (
     AddedRun,
     NewRun,
@@ -26,6 +26,7 @@ from daglens.storage.records import (
     RunSlice,
     RunState,
 )
+from daglens.storage.run_rules import matches, merged_tags, new_record, position_of, with_parts
 
 TOMBSTONE_US = TOMBSTONE_DAYS * 86_400_000_000
 
@@ -58,11 +59,7 @@ class InMemoryRunStorage(RunStorage):
 
     def add(self, run: NewRun) -> AddedRun:
         """See RunStorage."""
-        for run_id, what in ((run.run_id, "run id"), (run.parent_run_id, "parent run id"), (run.root_run_id, "root")):
-            if run_id is not None:
-                check_name(run_id, what)
-        check_name(run.pipeline_name, "pipeline name")
-        record = _record(run, _merged((), run.tags), self._clock())
+        record = new_record(run, self._clock())
         with self._lock:
             self._drop_old_tombstones()
             if run.run_id in self._tombstones:
@@ -73,7 +70,7 @@ class InMemoryRunStorage(RunStorage):
                     raise RunConflict(run.run_id)
                 return AddedRun(there, created=False)
             self._runs[run.run_id] = record
-            insort(self._order, _position(record))
+            insort(self._order, position_of(record))
             self._pipelines.add(record.pipeline_name)
             self._index_tags((), record.tags)
             self._changes.note(run.run_id)
@@ -82,7 +79,7 @@ class InMemoryRunStorage(RunStorage):
     def get(self, run_ids: Sequence[str], parts: RunParts = RunParts.ALL) -> Mapping[str, RunRecord]:
         """See RunStorage."""
         with self._lock:
-            return {run_id: _only(self._runs[run_id], parts) for run_id in run_ids if run_id in self._runs}
+            return {run_id: with_parts(self._runs[run_id], parts) for run_id in run_ids if run_id in self._runs}
 
     def page(
         self,
@@ -99,7 +96,7 @@ class InMemoryRunStorage(RunStorage):
             for run in self._matching(filter, newest_first, after):
                 if len(found) == limit:
                     return RunSlice(found, has_more=True)
-                found.append(_only(run, parts))
+                found.append(with_parts(run, parts))
         return RunSlice(found, has_more=False)
 
     def count(self, filter: RunFilter, up_to: int) -> int:
@@ -113,17 +110,19 @@ class InMemoryRunStorage(RunStorage):
         return counted
 
     def _matching(self, filter: RunFilter, newest_first: bool, after: RunPosition | None) -> Iterator[RunRecord]:
+        others = replace(filter, run_ids=None)
         if filter.run_ids is None:
             order = self._order
         else:
-            order = sorted(_position(self._runs[run_id]) for run_id in set(filter.run_ids) & self._runs.keys())
+            order = sorted(position_of(self._runs[run_id]) for run_id in set(filter.run_ids) & self._runs.keys())
         if newest_first:
             places = range((len(order) if after is None else bisect_left(order, tuple(after))) - 1, -1, -1)
         else:
             places = range(0 if after is None else bisect_right(order, tuple(after)), len(order))
         for place in places:
             run = self._runs[order[place].run_id]
-            if _matches(run, filter):
+            # The ids were looked up above; asking a list of thousands again for each run would be slow.
+            if matches(run, others):
                 yield run
 
     def add_tags(self, run_id: str, tags: Sequence[tuple[str, str]]) -> RunRecord:
@@ -132,7 +131,7 @@ class InMemoryRunStorage(RunStorage):
             run = self._runs.get(run_id)
             if run is None:
                 raise RunNotFound(run_id)
-            merged = _merged(run.tags, tags)
+            merged = merged_tags(run.tags, tags)
             if merged == run.tags:
                 return run
             self._index_tags(run.tags, merged)
@@ -192,7 +191,7 @@ class InMemoryRunStorage(RunStorage):
                 run = self._runs.pop(run_id, None)
                 if run is not None:
                     deleted += 1
-                    del self._order[bisect_left(self._order, _position(run))]
+                    del self._order[bisect_left(self._order, position_of(run))]
                     self._pipelines.remove(run.pipeline_name)
                     self._index_tags(run.tags, ())
                     self._changes.note(run_id)
@@ -240,73 +239,3 @@ class InMemoryRunStorage(RunStorage):
                 break
             del self._tombstones[run_id]
             self._changes.forget(run_id)
-
-
-def _position(run: RunRecord) -> RunPosition:
-    return RunPosition(run.created_at_us, run.run_id)
-
-
-def _merged(present: Sequence[tuple[str, str]], new: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    merged = dict(present)
-    merged.update((check_name(key, "tag key"), clean_text(value)) for key, value in new)
-    if len(merged) > MAX_TAGS:
-        raise TooManyTags(f"It would have {len(merged)}.")
-    return tuple(sorted(merged.items()))
-
-
-def _record(run: NewRun, tags: tuple[tuple[str, str], ...], now: int) -> RunRecord:
-    config = json_text(run.run_config)
-    return RunRecord(
-        run_id=run.run_id,
-        pipeline_name=run.pipeline_name,
-        status=run.status,
-        tags=tags,
-        run_config=config,
-        step_keys_to_execute=run.step_keys_to_execute,
-        parent_run_id=run.parent_run_id,
-        root_run_id=run.root_run_id,
-        created_at_us=now if run.created_at_us is None else run.created_at_us,
-        updated_at_us=now,
-        started_at_us=run.started_at_us,
-        ended_at_us=run.ended_at_us,
-        heartbeat_at_us=None,
-        heartbeat_timeout_s=None,
-        created_by=run.created_by,
-        presumed=False,
-        projected_seq=0,
-        created_with=run.fingerprint(),
-    )
-
-
-def _only(run: RunRecord, parts: RunParts) -> RunRecord:
-    if RunParts.TAGS not in parts:
-        run = run._replace(tags=())
-    if RunParts.CONFIG not in parts:
-        run = run._replace(run_config="{}")
-    return run
-
-
-def _matches(run: RunRecord, filter: RunFilter) -> bool:
-    if filter.pipeline_names is not None and run.pipeline_name not in filter.pipeline_names:
-        return False
-    if filter.statuses is not None and run.status not in filter.statuses:
-        return False
-    if filter.parent_run_id is not None and run.parent_run_id != filter.parent_run_id:
-        return False
-    if filter.root_run_id is not None and filter.root_run_id not in (run.root_run_id, run.run_id):
-        return False
-    if not _within(run.created_at_us, filter.created_after_us, filter.created_before_us):
-        return False
-    if not _within(run.updated_at_us, filter.updated_after_us, filter.updated_before_us):
-        return False
-    if filter.tags is not None:
-        tags = dict(run.tags)
-        # An empty list matches nothing, as everywhere.
-        return bool(filter.tags) and all(
-            tag.key in tags and (tag.value is None or tags[tag.key] == tag.value) for tag in filter.tags
-        )
-    return True
-
-
-def _within(time_us: int, after_us: int | None, before_us: int | None) -> bool:
-    return (after_us is None or time_us >= after_us) and (before_us is None or time_us < before_us)
