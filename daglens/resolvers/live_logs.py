@@ -182,9 +182,9 @@ class LogWalk:
             if read_to < feed.end:
                 continue
             if not await self._more(read_to):
-                if read_to > self._offset:
+                if begun := data[chunk.end_byte - chunk.start_byte :]:
                     # The writer died within a character.
-                    yield self._chunk(data, at_end=True)
+                    yield self._chunk(begun, at_end=True)
                 if feed.unavailable is not None:
                     raise await self._told_why(feed.unavailable)
                 return

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.live_events import RunFeed, matches, page_of, size_of
+from daglens.resolvers.live_settings import LiveSettings
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import EventFilter, EventQuery, EventRecord, RunStatus
 
@@ -58,7 +59,6 @@ class EventWalk:
         self._feed = feed
         self._viewer = viewer
         self._filter = filter
-        self._settings = feed.settings
         self._now = asyncio.get_running_loop().time
         self._page = min(feed.settings.batch_events, 256)
         self._seq = seq
@@ -67,6 +67,10 @@ class EventWalk:
         self._told_seq = seq
         self._told_at = self._now()
         self._over_at: float | None = None
+
+    @property
+    def _settings(self) -> LiveSettings:
+        return self._feed.settings
 
     async def messages(self) -> AsyncGenerator[EventBatch | RunGone, None]:
         """The batches; ends when the run has (contract: runEvents), or with RunGone.
