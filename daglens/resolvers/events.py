@@ -12,7 +12,7 @@ from daglens.resolvers import cursors
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.cursors import ORIGIN, EventPlace
 from daglens.resolvers.errors import BadWait, InvalidFilter
-from daglens.resolvers.limits import MAX_EVENTS, MAX_FILTER_VALUES, MAX_WAIT_S
+from daglens.resolvers.limits import MAX_EVENTS, MAX_EVENTS_BYTES, MAX_FILTER_VALUES, MAX_WAIT_S
 from daglens.resolvers.loaders import RunKey
 from daglens.resolvers.names import is_name, names_only
 from daglens.storage.errors import RunNotFound
@@ -73,7 +73,7 @@ async def page(context: RequestContext, request: EventsRequest) -> EventPage:
     found = await _read(context, query, place)
     if hub is not None and not found.events and not found.has_more and query.limit > 0:
         found = await _wait(context, hub, request, query, place, found)
-    return _page(query, place, found)
+    return _page(place, found)
 
 
 async def page_of_known_run(context: RequestContext, request: EventsRequest) -> EventPage:
@@ -83,7 +83,11 @@ async def page_of_known_run(context: RequestContext, request: EventsRequest) -> 
         InvalidFilter, BadLimit, StorageUnavailable
     """
     query, place = _query(context, request)
-    return _page(query, place, await context.loaders.events.get(query))
+    found = await context.loaders.events.get(query)
+    if found.head is not None and found.head.deleted:
+        # The run is going, and what is left of its log has holes.
+        found = EventSlice(None, (), 0, has_more=False)
+    return _page(place, found)
 
 
 def checked_filter(filter: EventFilter | None) -> EventFilter | None:
@@ -164,7 +168,8 @@ def _reached(found: EventSlice, place: EventPlace) -> EventPlace:
     return EventPlace(head.incarnation, found.through_seq)
 
 
-def _page(query: EventQuery, place: EventPlace, found: EventSlice) -> EventPage:
+def _page(place: EventPlace, found: EventSlice) -> EventPage:
+    found = _bounded(found)
     return EventPage(
         events=found.events,
         incarnation=found.head.incarnation if found.head is not None else None,
@@ -172,3 +177,14 @@ def _page(query: EventQuery, place: EventPlace, found: EventSlice) -> EventPage:
         through_seq=min(found.through_seq, MAX_SEQ),
         has_more=found.has_more,
     )
+
+
+def _bounded(found: EventSlice) -> EventSlice:
+    """The slice, or as much of it as one answer may hold: at least one event."""
+    total_bytes = 0
+    for index, event in enumerate(found.events):
+        total_bytes += len(event.message) + len(event.data)
+        if total_bytes > MAX_EVENTS_BYTES and index > 0:
+            events = found.events[:index]
+            return replace(found, events=events, through_seq=events[-1].seq, has_more=True)
+    return found

@@ -9,6 +9,8 @@ from daglens.resolvers.log_text import MIN_CHUNK_BYTES
 
 MAX_RUNS: Final = 1_000
 MAX_EVENTS: Final = 1_000
+MAX_EVENTS_BYTES: Final = 16 * 1024 * 1024
+"""Of message and data in one page of events; a page that would have more ends earlier, with `hasMore`."""
 MAX_STEPS: Final = 1_000
 MAX_ARTIFACTS: Final = 1_000
 MAX_NAMES: Final = 1_000

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from daglens.resolvers.context import RequestContext
-from daglens.resolvers.limits import MAX_STEPS
+from daglens.resolvers.errors import InvalidFilter
+from daglens.resolvers.limits import MAX_FILTER_VALUES, MAX_STEPS
 from daglens.resolvers.loaders import StepsKey
 from daglens.resolvers.names import names_only
 from daglens.resolvers.runs import seconds_between
@@ -48,7 +49,10 @@ async def of_run(
 
     Raises:
         BadLimit, StorageUnavailable
+        InvalidFilter: More than 1,000 keys.
     """
+    if step_keys is not None and len(step_keys) > MAX_FILTER_VALUES:
+        raise InvalidFilter(f"`stepKeys` has {len(step_keys)} values; at most {MAX_FILTER_VALUES} are taken.")
     limit = context.page_limit(limit, MAX_STEPS)
     keys = None if step_keys is None else names_only(step_keys)
     if limit == 0 or keys == ():

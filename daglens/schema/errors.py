@@ -5,7 +5,7 @@ from typing import Self
 import strawberry
 
 from daglens.resolvers.errors import InvalidCursor, InvalidFilter
-from daglens.storage.errors import DaglensError, RunNotFound
+from daglens.storage.errors import RunNotFound
 
 
 @strawberry.interface(
@@ -85,14 +85,3 @@ HANDLERS = (RunNotFoundHandler(), InvalidFilterHandler(), InvalidCursorHandler()
 
 A field whose union lacks the member has them in `errors[]`.
 """
-
-__all__ = [
-    "HANDLERS",
-    "DaglensError",
-    "Error",
-    "InvalidCursorError",
-    "InvalidFilterError",
-    "InvalidInputError",
-    "RunConflictError",
-    "RunNotFoundError",
-]

@@ -1,15 +1,14 @@
 """From stored runs to their GraphQL objects, with the parts that the operation selects."""
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import strawberry
-import yaml
 
 from daglens.resolvers import runs
 from daglens.schema.info import Info
 from daglens.schema.run import Run
+from daglens.schema.run_configs import RunConfig, configs_of
 from daglens.schema.run_parts import RunStats, Tag
 from daglens.schema.scalars import JSON, DateTime
 from daglens.schema.selection import selected
@@ -45,8 +44,9 @@ async def run_objects(info: Info, records: Sequence[RunRecord], selection: RunSe
     heads: Mapping[str, Head] | DaglensError = {}
     if selection.heads and records:
         heads = await runs.heads(info.context, [record.run_id for record in records])
+    configs = await configs_of(records, json=selection.config, as_yaml=selection.config_yaml)
     now_us = info.context.clock()
-    return [_object(record, heads, selection, now_us) for record in records]
+    return [_object(record, heads, config, now_us) for record, config in zip(records, configs, strict=True)]
 
 
 async def run_object(info: Info, record: RunRecord, selection: RunSelection) -> Run:
@@ -58,10 +58,11 @@ async def run_object(info: Info, record: RunRecord, selection: RunSelection) -> 
             heads = {} if head is None else {record.run_id: head}
         except DaglensError as error:
             heads = error
-    return _object(record, heads, selection, info.context.clock())
+    (config,) = await configs_of([record], json=selection.config, as_yaml=selection.config_yaml)
+    return _object(record, heads, config, info.context.clock())
 
 
-def _object(record: RunRecord, heads: Mapping[str, Head] | DaglensError, selection: RunSelection, now_us: int) -> Run:
+def _object(record: RunRecord, heads: Mapping[str, Head] | DaglensError, config: RunConfig, now_us: int) -> Run:
     stats: Any
     last_heard_at: Any
     if isinstance(heads, DaglensError):
@@ -72,15 +73,14 @@ def _object(record: RunRecord, heads: Mapping[str, Head] | DaglensError, selecti
         head = heads.get(record.run_id)
         stats = _stats(record, head)
         last_heard_at = time_or_none(runs.last_heard_at_us(record, head))
-    config = _config(record) if selection.config or selection.config_yaml else {}
     return Run(
         record=record,
         run_id=strawberry.ID(record.run_id),
         pipeline_name=record.pipeline_name,
         status=record.status,
         tags=[Tag(key=key, value=value) for key, value in record.tags],
-        run_config=cast(JSON, config),
-        run_config_yaml=_yaml(config) if selection.config_yaml else "",
+        run_config=JSON(config.value),
+        run_config_yaml=config.yaml,
         step_keys_to_execute=None if record.step_keys_to_execute is None else list(record.step_keys_to_execute),
         parent_run_id=_id_or_none(record.parent_run_id),
         root_run_id=_id_or_none(record.root_run_id),
@@ -112,15 +112,3 @@ def _stats(record: RunRecord, head: Head | None) -> RunStats:
         expectations_failed=counts.expectations_failed,
         events=head.last_seq if head is not None and not head.deleted else 0,
     )
-
-
-def _config(record: RunRecord) -> Any:
-    try:
-        config = json.loads(record.run_config)
-    except (ValueError, RecursionError):
-        return record.run_config
-    return {} if config is None else config
-
-
-def _yaml(config: Any) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

@@ -124,6 +124,30 @@ async def test_through_seq_and_more(logged: Api) -> None:
     assert (back["throughSeq"], back["hasMore"]) == (19, True)
 
 
+async def test_a_page_of_large_events_ends_early(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page holds no more than its bound of bytes, but at least one event; the walk still gives each once."""
+    monkeypatch.setattr("daglens.resolvers.events.MAX_EVENTS_BYTES", 1000)
+    sizes = [400, 400, 400, 5000, 5000, 10, 10]
+    api.add("r", *(EventDraft(et.LOG_MESSAGE, message="x" * size) for size in sizes))
+    found = await page(api)
+    assert ([n["seq"] for n in found["nodes"]], found["throughSeq"], found["hasMore"]) == ([1, 2], 2, True)
+    assert await walk(api) == list(range(1, 8))
+    assert await walk(api, order="NEWEST_FIRST") == list(range(7, 0, -1))
+
+
+async def test_events_of_a_run_that_is_being_deleted(logged: Api) -> None:
+    """What is left of its log has holes, so none of it is shown."""
+    logged.instance.events.close_runs(["r"])
+    data = await logged.get(
+        """{ runOrError(runId: "r") { ... on Run {
+             stats { events } events { nodes { seq } hasMore throughSeq } } } }"""
+    )
+    assert data["runOrError"] == {
+        "stats": {"events": 0},
+        "events": {"nodes": [], "hasMore": False, "throughSeq": 0},
+    }
+
+
 async def test_limits(logged: Api) -> None:
     """0 gives no events and a cursor that walks on, above the cap gives the cap, below 0 is BAD_LIMIT."""
     for order, expected in (("OLDEST_FIRST", list(range(1, 21))), ("NEWEST_FIRST", list(range(20, 0, -1)))):

@@ -104,6 +104,8 @@ async def test_order_keys_and_limit(api: Api) -> None:
     assert [s["stepKey"] for s in await steps(api, limit=2)] == ["c", "a"]
     assert await steps(api, limit=0) == []
     assert len(await steps(api, limit=5000)) == 3
+    answer = await api.ask(STEPS, {"keys": ["x"] * 1001})
+    assert (answer.data["runOrError"], answer.codes) == ({"stepStats": None}, ["INVALID_FILTER"])
     answer = await api.ask(STEPS, {"limit": -1})
     assert (answer.data["runOrError"], answer.codes) == ({"stepStats": None}, ["BAD_LIMIT"])
 
