@@ -20,6 +20,14 @@ class Dialect(Protocol):
         """The value of that one parameter."""
         ...
 
+    def table(self, name: str) -> str:
+        """A table of ours in a FROM."""
+        ...
+
+    def tag_value_is(self, parameter: str) -> str:
+        """A condition on `{}.value` of `run_tags`, `{}` to be replaced by the table's alias."""
+        ...
+
     def filter_only(self, column: str) -> str:
         """`column`, written so that no index is chosen for it."""
         ...

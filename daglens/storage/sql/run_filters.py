@@ -8,12 +8,14 @@ condition leaves, up to PROBE_LIMIT: one statement, and no statistics that could
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeAlias
 
+from daglens.storage.names import clean_text
 from daglens.storage.records import RunFilter, RunPosition, TagFilter
 from daglens.storage.sql.dialect import Dialect
+from daglens.storage.sql.rows import bounded, texts_that_may_be_stored
 
 PROBE_LIMIT = 500
 """Runs that are gathered and sorted rather than found by walking an index that is in order."""
@@ -24,7 +26,7 @@ _MOST_STREAMS = 16
 
 class _Lead(Enum):
     RUNS = "runs"
-    TAGS = "tags"
+    TAGS = "run_tags"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,46 @@ class _Candidate:
     streams: Sequence[str] = ()
 
     @property
-    def table(self) -> str:
-        return "run_tags AS t" if self.lead is _Lead.TAGS else "runs AS r"
+    def alias(self) -> str:
+        """What its table is called in a statement."""
+        return "t" if self.lead is _Lead.TAGS else "r"
 
-    @property
-    def order_table(self) -> str:
-        return "t." if self.lead is _Lead.TAGS else "r."
+
+_Order: TypeAlias = tuple[str, str]
+"""The two columns that a list is ordered by, as they are written."""
+
+
+def _order(table: str) -> _Order:
+    return f"{table}.created_at_us", f"{table}.run_id"
+
+
+def storable_query(
+    filter: RunFilter, dialect: Dialect, *, newest_first: bool = True, after: RunPosition | None = None
+) -> RunQuery | None:
+    """The query behind a list; None when no run can match, as no storage has what is asked for."""
+    names = (filter.parent_run_id, filter.root_run_id, *(tag.key for tag in filter.tags or ()))
+    names += tuple(tag.value for tag in filter.tags or ())
+    if any(name is not None and clean_text(name) != name for name in names):
+        return None
+    query = RunQuery(
+        replace(
+            filter,
+            run_ids=None if filter.run_ids is None else texts_that_may_be_stored(filter.run_ids),
+            pipeline_names=None if filter.pipeline_names is None else texts_that_may_be_stored(filter.pipeline_names),
+            created_after_us=_bounded(filter.created_after_us),
+            created_before_us=_bounded(filter.created_before_us),
+            updated_after_us=_bounded(filter.updated_after_us),
+            updated_before_us=_bounded(filter.updated_before_us),
+        ),
+        dialect,
+        newest_first,
+        None if after is None else RunPosition(bounded(after.created_at_us), clean_text(after.run_id)),
+    )
+    return None if query.matches_nothing else query
+
+
+def _bounded(number: int | None) -> int | None:
+    return None if number is None else bounded(number)
 
 
 @dataclass(slots=True)
@@ -109,12 +145,12 @@ class RunQuery:
         for column, operator, name, value in bounds:
             if value is not None:
                 self.parameters[name] = value
-                conditions.append(f"{{}}{column} {operator} :{name}")
+                conditions.append((f"r.{column}", f"{operator} :{name}"))
         if conditions:
-            own = " AND ".join(conditions)
-            self._conditions["updated"] = own.format(*[self.dialect.filter_only("r.")] * len(conditions))
+            hidden = (f"{self.dialect.filter_only(column)} {bound}" for column, bound in conditions)
+            self._conditions["updated"] = " AND ".join(hidden)
             if wanted.updated_after_us is not None:
-                whole = own.format(*["r."] * len(conditions))
+                whole = " AND ".join(f"{column} {bound}" for column, bound in conditions)
                 self.candidates.append(_Candidate(_Lead.RUNS, whole, "updated"))
 
     def _choice(self, column: str, name: str, values: Sequence[str] | None) -> None:
@@ -141,16 +177,17 @@ class RunQuery:
         condition = f"{{}}.key = :{name}_key"
         if tag.value is not None:
             self.parameters[f"{name}_value"] = tag.value
-            condition += f" AND {{}}.value = :{name}_value"
+            condition += f" AND {self.dialect.tag_value_is(f'{name}_value')}"
         own = condition.replace("{}", "t")
         self._conditions[name] = (
-            f"EXISTS (SELECT 1 FROM run_tags AS {name} WHERE {name}.run_id = r.run_id AND "
+            f"EXISTS (SELECT 1 FROM {self.dialect.table('run_tags')} AS {name} WHERE {name}.run_id = r.run_id AND "
             f"{condition.replace('{}', name)})"
         )
         self.candidates.append(_Candidate(_Lead.TAGS, own, name, (own,)))
 
-    def _range(self, table: str) -> list[str]:
-        """Conditions on the order's own columns, with `table` in front: created, and the page's beginning."""
+    def _range(self, order: _Order) -> list[str]:
+        """Conditions on the columns of the order: created, and the page's beginning."""
+        created, run_id = order
         conditions = []
         for operator, name, value in (
             (">=", "created_after", self.filter.created_after_us),
@@ -158,14 +195,14 @@ class RunQuery:
         ):
             if value is not None:
                 self.parameters[name] = value
-                conditions.append(f"{table}created_at_us {operator} :{name}")
+                conditions.append(f"{created} {operator} :{name}")
         if self.filter.updated_before_us is not None:
             # No run is updated before it is created; so this ends the walk where nothing more can match.
-            conditions.append(f"{table}created_at_us < :updated_before")
+            conditions.append(f"{created} < :updated_before")
         if self.after is not None:
             self.parameters["after_us"], self.parameters["after_id"] = self.after
             beyond = "<" if self.newest_first else ">"
-            conditions.append(f"({table}created_at_us, {table}run_id) {beyond} (:after_us, :after_id)")
+            conditions.append(f"({created}, {run_id}) {beyond} (:after_us, :after_id)")
         return conditions
 
     # ------------------------------------------------------------ statements
@@ -173,8 +210,8 @@ class RunQuery:
     def probe(self) -> str:
         """SQL for one row: how many runs each candidate leaves, counted no further than PROBE_LIMIT + 1."""
         counts = (
-            f"(SELECT count(*) FROM (SELECT 1 FROM {c.table} WHERE "
-            f"{' AND '.join([c.whole, *self._range(c.order_table)])} LIMIT {PROBE_LIMIT + 1}) AS c{index})"
+            f"(SELECT count(*) FROM (SELECT 1 FROM {self.dialect.table(c.lead.value)} AS {c.alias} WHERE "
+            f"{' AND '.join([c.whole, *self._range(_order(c.alias))])} LIMIT {PROBE_LIMIT + 1}) AS c{index})"
             for index, c in enumerate(self.candidates)
         )
         return f"SELECT {', '.join(counts)}"
@@ -192,32 +229,37 @@ class RunQuery:
     def page(self, lead: _Candidate | None, columns: str) -> str:
         """SQL for the runs in order, at most `:limit`; `columns` are of table r."""
         direction = "DESC" if self.newest_first else "ASC"
-        order = f"ORDER BY {{0}}created_at_us {direction}, {{0}}run_id {direction} LIMIT :limit"
+
+        def one(order: _Order, condition: str) -> str:
+            created, run_id = order
+            sql = self._select(columns, lead, condition, order)
+            return f"{sql} ORDER BY {created} {direction}, {run_id} {direction} LIMIT :limit"
+
         if lead is None:
-            return f"{self._select(columns, None, '', 'r.')} {order.format('r.')}"
+            return one(_order("r"), "")
         if not lead.streams:
             # Gathered, then sorted; the order must not choose the index.
-            table = self.dialect.filter_only("r.")
-            return f"{self._select(columns, lead, lead.whole, table)} {order.format(table)}"
+            created, run_id = _order("r")
+            return one((self.dialect.filter_only(created), self.dialect.filter_only(run_id)), lead.whole)
         if len(lead.streams) == 1:
-            return f"{self._select(columns, lead, lead.whole, lead.order_table)} {order.format(lead.order_table)}"
+            return one(_order(lead.alias), lead.whole)
         # Each stream comes out of its index in order; the database merges them, no further than it has to.
-        streams = " UNION ALL ".join(self._select(columns, lead, stream, "r.") for stream in lead.streams)
+        streams = " UNION ALL ".join(self._select(columns, lead, stream, _order("r")) for stream in lead.streams)
         return f"{streams} ORDER BY created_at_us {direction}, run_id {direction} LIMIT :limit"
 
     def count(self, lead: _Candidate | None) -> str:
         """SQL for how many runs match, counted no further than `:limit`."""
-        table = "r." if lead is None else lead.order_table
-        inner = self._select("1", lead, "" if lead is None else lead.whole, table)
+        order = _order("r" if lead is None else lead.alias)
+        inner = self._select("1", lead, "" if lead is None else lead.whole, order)
         return f"SELECT count(*) FROM ({inner} LIMIT :limit) AS matching"
 
-    def _select(self, columns: str, lead: _Candidate | None, condition: str, order_table: str) -> str:
+    def _select(self, columns: str, lead: _Candidate | None, condition: str, order: _Order) -> str:
+        source = f"{self.dialect.table('runs')} AS r"
         if lead is not None and lead.lead is _Lead.TAGS:
-            source = f"run_tags AS t {self.dialect.look_up} runs AS r ON r.run_id = t.run_id"
-        else:
-            source = "runs AS r"
+            tags = self.dialect.table("run_tags")
+            source = f"{tags} AS t {self.dialect.look_up} {source} ON r.run_id = t.run_id"
         conditions = [condition] if condition else []
-        conditions += self._range(order_table)
+        conditions += self._range(order)
         conditions += [text for part, text in self._conditions.items() if lead is None or part != lead.covers]
         where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
         return f"SELECT {columns} FROM {source}{where}"

@@ -11,7 +11,7 @@ from daglens.storage.drafts import PreparedEvent, without_duplicates
 from daglens.storage.errors import RunDeleted, RunFull
 from daglens.storage.fold import fold, step_keys_of
 from daglens.storage.records import MAX_SEQ, Appended, Head, StepState
-from daglens.storage.sqlite.rows import (
+from daglens.storage.sql.rows import (
     HEAD_COLUMNS,
     STEP_COLUMNS,
     head_of,

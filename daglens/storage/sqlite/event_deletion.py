@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Sequence
 
 from daglens.storage.contract import TOMBSTONE_DAYS
+from daglens.storage.sql.rows import may_be_stored
 from daglens.storage.sqlite.append import INSERT_HEAD
-from daglens.storage.sqlite.rows import may_be_stored
 
 TOMBSTONE_US = TOMBSTONE_DAYS * 86_400_000_000
 

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 
 from daglens.storage.records import EventFilter, EventQuery, EventRecord, EventSlice, EventsOrder, Head, StepState
-from daglens.storage.sqlite.rows import (
+from daglens.storage.sql.rows import (
     HEAD_COLUMNS,
     STEP_COLUMNS,
     head_of,

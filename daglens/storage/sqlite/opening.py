@@ -17,10 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from daglens.storage.errors import StorageSchemaMismatch, StorageUnavailable
+from daglens.storage.sql.revisions import REVISIONS
 from daglens.storage.sqlite.file_systems import refuse_network
-
-REVISIONS: tuple[str, ...] = ("0001",)
-"""Alembic's revisions, oldest first; the last is what this version of daglens works on."""
 
 _LOCK_PAUSE_S = 0.005
 

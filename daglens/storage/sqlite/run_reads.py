@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from daglens.storage.records import RunFilter, RunParts, RunPosition, RunRecord, RunSlice
+from daglens.storage.records import RunParts, RunRecord, RunSlice
 from daglens.storage.sql.dialect import Dialect
 from daglens.storage.sql.prefixes import after_prefix, distinct_texts
+from daglens.storage.sql.rows import json_array, run_columns, run_of
 from daglens.storage.sql.run_filters import RunQuery
-from daglens.storage.sqlite.rows import bounded, json_array, run_columns, run_of, texts_that_may_be_stored
 
 _TAGS = """
 SELECT t.run_id, t.key, t.value FROM json_each(?) AS given CROSS JOIN run_tags AS t WHERE t.run_id = given.value
@@ -32,12 +31,20 @@ class SqliteDialect(Dialect):
         """See Dialect."""
         return json.dumps(texts, ensure_ascii=False)
 
+    def table(self, name: str) -> str:
+        """See Dialect."""
+        return name
+
+    def tag_value_is(self, parameter: str) -> str:
+        """See Dialect."""
+        return f"{{}}.value = :{parameter}"
+
     def filter_only(self, column: str) -> str:
         """See Dialect."""
         return f"+{column}"
 
 
-_DIALECT = SqliteDialect()
+DIALECT = SqliteDialect()
 
 
 def read_runs(connection: sqlite3.Connection, run_ids: Sequence[str], parts: RunParts) -> dict[str, RunRecord]:
@@ -63,31 +70,6 @@ def _with_tags(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], pa
 # ---------------------------------------------------------------- lists
 
 
-def storable_query(
-    filter: RunFilter, *, newest_first: bool = True, after: RunPosition | None = None
-) -> RunQuery | None:
-    """The query behind a list; None when no run can match."""
-    names = (filter.parent_run_id, filter.root_run_id, *(tag.key for tag in filter.tags or ()))
-    names += tuple(tag.value for tag in filter.tags or () if tag.value)
-    if any(name is not None and not _can_be_bound(name) for name in names):
-        return None
-    query = RunQuery(
-        replace(
-            filter,
-            run_ids=None if filter.run_ids is None else texts_that_may_be_stored(filter.run_ids),
-            pipeline_names=None if filter.pipeline_names is None else texts_that_may_be_stored(filter.pipeline_names),
-            created_after_us=_bounded(filter.created_after_us),
-            created_before_us=_bounded(filter.created_before_us),
-            updated_after_us=_bounded(filter.updated_after_us),
-            updated_before_us=_bounded(filter.updated_before_us),
-        ),
-        _DIALECT,
-        newest_first,
-        None if after is None else RunPosition(bounded(after.created_at_us), after.run_id),
-    )
-    return None if query.matches_nothing else query
-
-
 def read_page(connection: sqlite3.Connection, query: RunQuery, limit: int, parts: RunParts) -> RunSlice:
     """At most `limit` runs."""
     sql = query.page(_lead(connection, query), run_columns(parts, "r."))
@@ -108,10 +90,6 @@ def _lead(connection: sqlite3.Connection, query: RunQuery) -> Any:
     if not query.needs_probe:
         return query.candidates[0]
     return query.choose(connection.execute(query.probe(), query.parameters).fetchone())
-
-
-def _bounded(number: int | None) -> int | None:
-    return None if number is None else bounded(number)
 
 
 def _can_be_bound(text: str) -> bool:

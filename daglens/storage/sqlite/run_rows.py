@@ -6,7 +6,7 @@ import sqlite3
 
 from daglens.storage.fold import project
 from daglens.storage.records import RunParts, RunRecord, RunState
-from daglens.storage.sqlite.rows import run_columns, run_of
+from daglens.storage.sql.rows import run_columns, run_of
 
 _SELECT_BARE = f"SELECT {run_columns(RunParts.NONE)} FROM runs WHERE run_id = ?"
 

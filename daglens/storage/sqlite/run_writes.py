@@ -11,7 +11,7 @@ from daglens.storage.drafts import json_text
 from daglens.storage.errors import RunConflict, RunDeleted, RunNotFound, TooManyTags
 from daglens.storage.names import check_name, clean_text
 from daglens.storage.records import AddedRun, NewRun, RunParts, RunRecord, RunState
-from daglens.storage.sqlite.rows import json_array, may_be_stored
+from daglens.storage.sql.rows import json_array, may_be_stored
 from daglens.storage.sqlite.run_reads import read_runs
 from daglens.storage.sqlite.run_rows import next_changes, project_row
 

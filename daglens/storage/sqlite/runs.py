@@ -20,10 +20,11 @@ from daglens.storage.records import (
     RunSlice,
     RunState,
 )
+from daglens.storage.sql.run_filters import storable_query
 from daglens.storage.sqlite import run_changes, run_writes
 from daglens.storage.sqlite.config import SqliteConfig
 from daglens.storage.sqlite.database import POOL_SIZE, SqliteDatabase
-from daglens.storage.sqlite.run_reads import count_runs, read_page, read_runs, read_texts, storable_query
+from daglens.storage.sqlite.run_reads import DIALECT, count_runs, read_page, read_runs, read_texts
 
 
 class SqliteRunStorage(RunStorage):
@@ -108,14 +109,14 @@ class SqliteRunStorage(RunStorage):
         parts: RunParts = RunParts.ALL,
     ) -> RunSlice:
         """See RunStorage."""
-        query = storable_query(filter, newest_first=newest_first, after=after)
+        query = storable_query(filter, DIALECT, newest_first=newest_first, after=after)
         if query is None:
             return RunSlice((), has_more=False)
         return self.database.read(lambda connection: read_page(connection, query, limit, parts), snapshot=True)
 
     def count(self, filter: RunFilter, up_to: int) -> int:
         """See RunStorage."""
-        query = storable_query(filter)
+        query = storable_query(filter, DIALECT)
         if query is None:
             return 0
         return self.database.read(lambda connection: count_runs(connection, query, up_to), snapshot=True)
