@@ -1,0 +1,29 @@
+"""docs/api.md: its documents work against the schema, its addresses and reasons are those of the server."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from graphql import build_schema, parse, validate
+
+from daglens.storage.records import LogUnavailableReason
+from tests.docs.snippets import ROOT, Snippet, snippets
+
+DOCUMENT = "docs/api.md"
+SCHEMA = build_schema((ROOT / "daglens/graphql/schema.graphql").read_text())
+BLOCKS = [snippet for snippet in snippets(DOCUMENT) if snippet.language == "graphql"]
+
+
+@pytest.mark.parametrize("snippet", BLOCKS, ids=lambda snippet: f"line {snippet.line}")
+def test_documents_are_valid(snippet: Snippet):
+    """Each operation is what the schema accepts, of the kind its mark says."""
+    document = parse(snippet.text)
+    assert validate(SCHEMA, document) == []
+    assert snippet.mark == document.definitions[0].operation.value
+
+
+def test_every_reason_is_told():
+    """The table of reasons names each reason, and no other."""
+    text = (ROOT / DOCUMENT).read_text()
+    assert set(re.findall(r"^\| `([A-Z_]+)` \|", text, re.M)) == {reason.value for reason in LogUnavailableReason}
