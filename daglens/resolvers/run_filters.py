@@ -41,16 +41,11 @@ def _check_size(name: str, values: Sequence[object] | None, most: int) -> None:
 
 
 def _matches_nothing(filter: RunFilter) -> bool:
-    """Whether tags are an empty list or ask for two values of one key, or something can't have been stored."""
-    if filter.tags is not None and not filter.tags:
-        return True
-    for run_id in (filter.parent_run_id, filter.root_run_id):
-        if run_id is not None and not is_name(run_id):
-            return True
-    values: dict[str, str] = {}
-    for tag in filter.tags or ():
-        if not is_name(tag.key) or (tag.value is not None and clean_text(tag.value) != tag.value):
-            return True
-        if tag.value is not None and values.setdefault(tag.key, tag.value) != tag.value:
-            return True
-    return False
+    """Whether a part that has to hold names what can't have been stored."""
+    run_ids = [run_id for run_id in (filter.parent_run_id, filter.root_run_id) if run_id is not None]
+    tags = filter.tags or ()
+    return not (
+        all(is_name(run_id) for run_id in run_ids)
+        and all(is_name(tag.key) for tag in tags)
+        and all(clean_text(tag.value) == tag.value for tag in tags if tag.value is not None)
+    )
