@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +16,19 @@ from daglens.testing.threads import Clock
 Factory = Callable[..., Any]
 
 
-def failures(topic: type, make_storage: Factory) -> dict[str, BaseException]:
-    """The tests of `topic` that fail for storages that `make_storage` gives (a new one per test), by name."""
+def failures(topic: type, make_storage: Factory, folder: Path | None = None) -> dict[str, BaseException]:
+    """The tests of `topic` that fail for storages that `make_storage` gives (a new one per test), by name.
+
+    `folder`: where a storage of files is; `make_storage` is called with a new folder below it, which is the test's
+    `tmp_path` too.
+    """
     failed: dict[str, BaseException] = {}
     for name, test in inspect.getmembers(topic, inspect.isfunction):
         if not name.startswith("test_"):
             continue
         for arguments in _parametrized(test):
             try:
-                test(topic(), **_fixtures(test, make_storage), **arguments)
+                test(topic(), **_fixtures(test, make_storage, folder), **arguments)
             # pytest.raises fails with an exception of its own that is no Exception.
             except (Exception, pytest.fail.Exception) as error:
                 failed.setdefault(name, error)
@@ -34,11 +40,17 @@ def names_of_tests(topic: type) -> list[str]:
     return [name for name, _ in inspect.getmembers(topic, inspect.isfunction) if name.startswith("test_")]
 
 
-def _fixtures(test: Callable[..., None], make_storage: Factory) -> dict[str, Any]:
+def _fixtures(test: Callable[..., None], make_storage: Factory, folder: Path | None) -> dict[str, Any]:
     wanted = inspect.signature(test).parameters
     clock = Clock()
-    storage = make_storage(clock=clock) if "clock" in wanted else make_storage()
-    given = {"storage": storage, "second": storage, "clock": clock}
+    tmp_path = None
+    if folder is not None:
+        tmp_path = Path(tempfile.mkdtemp(dir=folder))
+        storage = make_storage(tmp_path / "storage")
+    else:
+        storage = make_storage(clock=clock) if "clock" in wanted else make_storage()
+    given = dict.fromkeys(("storage", "second", "compute_logs", "artifacts"), storage)
+    given |= {"clock": clock, "tmp_path": tmp_path}
     return {name: given[name] for name in wanted if name in given}
 
 
