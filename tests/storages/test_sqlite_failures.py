@@ -107,6 +107,20 @@ def test_file_is_moved_away_while_in_use(database: SqliteDatabase, events: Sqlit
     moved.close()
 
 
+def test_file_is_moved_away_in_the_middle_of_a_read(database: SqliteDatabase, events: SqliteEventLogStorage) -> None:
+    """The connection that was reading the old file isn't used for the new one."""
+    events.append("r1", logged(3))
+
+    def move_and_look(connection: sqlite3.Connection) -> int:
+        database.path.rename(database.path.with_name("moved"))
+        Path(f"{database.path}-wal").unlink()
+        Path(f"{database.path}-shm").unlink()
+        return len(events.heads(["r1"]))
+
+    assert database.read(move_and_look) == 0
+    assert [len(events.heads(["r1"])) for _ in range(3)] == [0, 0, 0]
+
+
 def test_folder_is_removed_while_in_use(database: SqliteDatabase, events: SqliteEventLogStorage) -> None:
     """It is made again."""
     events.append("r1", logged(3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -61,25 +62,31 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     database.close()
 
 
-times = st.none() | st.integers(START_US - 1100, START_US + 100) | st.sampled_from([-(2**80), 2**80])
-filters = st.builds(
-    RunFilter,
-    run_ids=st.none() | st.lists(st.sampled_from(["root", "nobody", "run 1", "\ud800"]), max_size=3),
-    pipeline_names=st.none() | st.lists(st.sampled_from([*PIPELINES, "none"]), max_size=6),
-    statuses=st.none() | st.lists(st.sampled_from(RunStatus), max_size=8),
-    tags=st.none()
-    | st.lists(st.builds(TagFilter, st.sampled_from([*KEYS, "none"]), st.none() | st.sampled_from(VALUES)), max_size=3),
-    created_after_us=times,
-    created_before_us=times,
-    updated_after_us=times,
-    updated_before_us=times,
-    parent_run_id=st.none() | st.sampled_from(["run 1", "none"]),
-    root_run_id=st.none() | st.sampled_from(["root", "other root", "none"]),
+times = st.integers(START_US - 1100, START_US + 100) | st.sampled_from([-(2**80), 2**80])
+CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
+    "run_ids": st.lists(st.sampled_from(["root", "nobody", "run 1", "\ud800"]), max_size=3),
+    "pipeline_names": st.lists(st.sampled_from([*PIPELINES, "none"]), max_size=6),
+    "statuses": st.lists(st.sampled_from(RunStatus), max_size=8),
+    "tags": st.lists(
+        st.builds(TagFilter, st.sampled_from([*KEYS, "none"]), st.none() | st.sampled_from(VALUES)), max_size=3
+    ),
+    "created_after_us": times,
+    "created_before_us": times,
+    "updated_after_us": times,
+    "updated_before_us": times,
+    "parent_run_id": st.sampled_from(["run 1", "none"]),
+    "root_run_id": st.sampled_from(["root", "other root", "none"]),
+}
+# Few at a time, so that most filters match something.
+filters = (
+    st.sets(st.sampled_from(sorted(CONDITIONS)), max_size=3)
+    .flatmap(lambda names: st.fixed_dictionaries({name: CONDITIONS[name] for name in sorted(names)}))
+    .map(lambda conditions: RunFilter(**conditions))
 )
 
 
 @pytest.mark.parametrize("probe_limit", [0, 20, 500])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filter=filters, newest_first=st.booleans(), limit=st.integers(1, 50))
 def test_filtered_list_is_that_of_memory(
     both: Both, probe_limit: int, filter: RunFilter, newest_first: bool, limit: int

@@ -89,6 +89,13 @@ def test_base_dir(tmp_path: Path) -> None:
     assert SqliteConfig(base_dir="~/db").file(tmp_path) == Path.home() / "db" / "daglens.db"
 
 
+@pytest.mark.parametrize("seconds", [-1, 86_401, float("nan")])
+def test_impossible_timeout(seconds: float) -> None:
+    """It is refused when the configuration is read."""
+    with pytest.raises(ValueError, match="busy_timeout_s must be from 0"):
+        SqliteConfig(busy_timeout_s=seconds)
+
+
 def test_two_storages_share_one_database(tmp_path: Path) -> None:
     """Also by another path to the same file; the one closes without the other noticing."""
     runs = SqliteRunStorage.from_config(SqliteConfig(), tmp_path)

@@ -8,6 +8,8 @@ from typing import Literal
 
 FILE_NAME = "daglens.db"
 
+_MOST_TIMEOUT_S = 86_400
+
 Durability = Literal["full", "normal"]
 
 
@@ -20,12 +22,16 @@ class SqliteConfig:
             `history` below that folder.
         durability: `full`: what was acknowledged survives a power cut. `normal`: it survives `kill -9`, but the last
             commits before a power cut may go; appends are several times as fast.
-        busy_timeout_s: How long a writer waits for other processes' turns before it gives up.
+        busy_timeout_s: How long a writer waits for other processes' turns before it gives up; 0 to 86,400 seconds.
     """
 
     base_dir: str | None = None
     durability: Durability = "full"
     busy_timeout_s: float = 30
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.busy_timeout_s <= _MOST_TIMEOUT_S:
+            raise ValueError(f"busy_timeout_s must be from 0 to {_MOST_TIMEOUT_S} seconds")
 
     def file(self, home: Path) -> Path:
         """The database file of an instance whose folder is `home`."""
