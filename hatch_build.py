@@ -94,7 +94,8 @@ class AssetsError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"{reason}\n"
-            f"daglens takes GraphiQL's files from npm ({GRAPHIQL}, {REACT}, {REACT_DOM}) when it is built. What helps:\n"
+            f"daglens takes GraphiQL's files from npm ({GRAPHIQL}, {REACT}, {REACT_DOM}) when it is built. "
+            "What helps:\n"
             "- a network that reaches the npm registry; then the same command again\n"
             "- behind a proxy or with a registry of your own: npm config set proxy ..., npm config set registry ...\n"
             "- where certificates are replaced on the way: NODE_EXTRA_CA_CERTS=/path/to/ca.pem\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from graphql import build_schema, parse, validate
+from graphql import OperationDefinitionNode, build_schema, parse, validate
 
 from daglens.storage.records import LogUnavailableReason
 from tests.docs.snippets import ROOT, Snippet, snippets
@@ -20,7 +20,9 @@ def test_documents_are_valid(snippet: Snippet):
     """Each operation is what the schema accepts, of the kind its mark says."""
     document = parse(snippet.text)
     assert validate(SCHEMA, document) == []
-    assert snippet.mark == document.definitions[0].operation.value
+    first = document.definitions[0]
+    assert isinstance(first, OperationDefinitionNode)
+    assert snippet.mark == first.operation.value
 
 
 def test_every_reason_is_told():

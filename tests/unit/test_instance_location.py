@@ -19,7 +19,7 @@ def test_rule_1_yaml_in_home(tmp_path):
 
 
 def test_rule_2_home(tmp_path):
-    """$DAGSTER_HOME without a dagster.yaml is a local instance there, made when missing; a fallback doesn't override it."""
+    """$DAGSTER_HOME alone is a local instance there, made when missing; a fallback doesn't override it."""
     home = tmp_path / "made" / "here"
     where = locate({"DAGSTER_HOME": str(home)}, fallback=tmp_path / "other")
     assert (where.origin, where.home, where.yaml_file) == (InstanceOrigin.DAGSTER_HOME, home, None)
