@@ -14,9 +14,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
+from sqlalchemy.pool import StaticPool
 
 from daglens.storage.errors import StorageSchemaMismatch, StorageUnavailable
 from daglens.storage.records import NewRun
+from daglens.storage.sql.revisions import REVISIONS
 from daglens.storage.sql.tables import metadata
 from daglens.storage.sqlite import SqliteDatabase, SqliteRunStorage, migrating, opening
 from tests.storages.children import together
@@ -132,7 +134,7 @@ def test_text_of_a_new_file_is_what_migrations_make(migrated: sqlite3.Connection
 
 def test_tables_in_code_are_what_migrations_make(migrated: sqlite3.Connection) -> None:
     """SQLAlchemy's tables and the migrations differ in nothing that Alembic can see."""
-    engine = create_engine("sqlite://", creator=lambda: migrated)
+    engine = create_engine("sqlite://", creator=lambda: migrated, poolclass=StaticPool, pool_reset_on_return=None)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
@@ -141,14 +143,14 @@ def test_tables_in_code_are_what_migrations_make(migrated: sqlite3.Connection) -
 def test_known_revisions_are_those_of_the_migrations() -> None:
     """The list that decides without Alembic whether a file is older or newer is Alembic's own."""
     scripts = ScriptDirectory(str(MIGRATIONS))
-    assert list(opening.REVISIONS) == [script.revision for script in reversed(list(scripts.walk_revisions()))]
+    assert list(REVISIONS) == [script.revision for script in reversed(list(scripts.walk_revisions()))]
 
 
 def test_new_file(path: Path) -> None:
     """A new file is at today's revision, in WAL mode, and can give freed space back."""
     use(path)
     connection = sqlite3.connect(path)
-    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(opening.REVISIONS[-1],)]
+    assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISIONS[-1],)]
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA auto_vacuum").fetchone() == (2,)
     connection.close()
@@ -191,6 +193,26 @@ def test_migration_that_fails_leaves_nothing(path: Path, later: Path, monkeypatc
         use(path)
     assert "added_later" not in table_names(path)
     script.write_text(NEXT_REVISION.replace("FAIL", ""))
+    use(path)
+    assert "added_later" in table_names(path)
+
+
+def test_disk_is_full_in_a_migration(path: Path, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told in a sentence, like everything that a file may say."""
+    with monkeypatch.context() as before:
+        before.setattr(opening, "REVISIONS", ("0001",))
+        make_with_a_run(path)
+    connect = opening.connect
+
+    def connect_to_full_disk(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+        connection = connect(path, busy_timeout_s)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    monkeypatch.setattr(opening, "connect", connect_to_full_disk)
+    with pytest.raises(StorageUnavailable, match="Its disk is full"):
+        use(path)
+    monkeypatch.setattr(opening, "connect", connect)
     use(path)
     assert "added_later" in table_names(path)
 
