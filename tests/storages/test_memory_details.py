@@ -10,11 +10,11 @@ import pytest
 
 from daglens.storage.contract import NoConfig
 from daglens.storage.drafts import EventLimits
-from daglens.storage.errors import EventTooLarge, InvalidName, RunFull
+from daglens.storage.errors import EventTooLarge, InvalidName, RunDeleted, RunFull
 from daglens.storage.memory import InMemoryEventLogStorage, InMemoryRunStorage
 from daglens.storage.memory.events import MAX_EXAMINED
 from daglens.storage.records import MAX_SEQ, EventDraft, EventFilter, EventQuery, NewRun
-from daglens.testing.threads import DEADLINE_S
+from daglens.testing.threads import DEADLINE_S, Clock
 
 
 def test_made_without_configuration(tmp_path: Path) -> None:
@@ -121,6 +121,30 @@ def test_position_of_another_storage() -> None:
         storage.add(NewRun("r1", "p"))
     with pytest.raises(InvalidName):
         later.changes(earlier.changes(None, 1).position, 10)
+
+
+def test_position_that_is_not_reached_yet() -> None:
+    """A position beyond the newest change was never given, so it is refused."""
+    storage = InMemoryRunStorage()
+    storage.add(NewRun("r1", "p"))
+    position = storage.changes(None, 1).position
+    assert position.endswith("-1")
+    with pytest.raises(InvalidName):
+        storage.changes(position[:-1] + "2", 10)
+
+
+def test_unfinished_deletion_outlives_its_tombstone() -> None:
+    """A log that still has events after 90 days waits until they are gone; only then is the run's id free."""
+    clock = Clock()
+    storage = InMemoryEventLogStorage(clock=clock)
+    storage.append("r1", [EventDraft("A")] * 3)
+    storage.close_runs(["r1"])
+    clock.advance_days(100)
+    assert storage.delete("r1", 2) == 2
+    with pytest.raises(RunDeleted):
+        storage.append("r1", [EventDraft("A")])
+    assert storage.delete("r1", 2) == 1
+    assert storage.append("r1", [EventDraft("A")]).first_seq == 1
 
 
 def test_changes_do_not_pile_up() -> None:

@@ -12,8 +12,8 @@ from daglens.testing.names import IMPOSSIBLE_NAMES
 SUCCESS, FAILURE, SKIPPED = StepStatus.SUCCESS, StepStatus.FAILURE, StepStatus.SKIPPED
 RUNNING, RETRY = StepStatus.IN_PROGRESS, StepStatus.UP_FOR_RETRY
 
-# Events of one step (a number behind one is its explicit attempt; the n-th event has timestamp n), its status, and
-# (attempt, status, start, end) of each attempt.
+# Events of one step (what stands behind one is its explicit attempt, as JSON or else as text; the n-th event has
+# timestamp n), the step's status, and (attempt, status, start, end) of each attempt.
 Span = tuple[int, StepStatus, int | None, int | None]
 LIVES: dict[str, tuple[str, StepStatus, list[Span]]] = {
     "started": ("START", RUNNING, [(1, RUNNING, 0, None)]),
@@ -39,6 +39,8 @@ LIVES: dict[str, tuple[str, StepStatus, list[Span]]] = {
         [(1, RETRY, 0, 1), (2, RETRY, 2, 3), (3, FAILURE, 4, 5)],
     ),
     "later attempt only": ("START 4", RUNNING, [(4, RUNNING, 0, None)]),
+    "up for retry twice": ("START, UP_FOR_RETRY, UP_FOR_RETRY", RETRY, [(1, RETRY, 0, 1)]),
+    "earlier attempt comes late": ("START 2, START 1", RUNNING, [(1, RUNNING, 1, None), (2, RUNNING, 0, None)]),
     "given up": ("START, UP_FOR_RETRY, FAILURE", FAILURE, [(1, FAILURE, 0, 2)]),
     "first end stays": ("START, SUCCESS, FAILURE, UP_FOR_RETRY, SKIPPED", SUCCESS, [(1, SUCCESS, 0, 1)]),
     "late start": ("SUCCESS, START", SUCCESS, [(1, SUCCESS, 1, 0)]),
@@ -49,15 +51,22 @@ LIVES: dict[str, tuple[str, StepStatus, list[Span]]] = {
     ),
     "late event of the step": ("START, SUCCESS, OUTPUT, INPUT", SUCCESS, [(1, SUCCESS, 0, 1)]),
     "output alone": ("OUTPUT", RUNNING, [(1, RUNNING, None, None)]),
-    "no attempt number": ("START zero", RUNNING, [(1, RUNNING, 0, None)]),
+    "attempt that is no number": (
+        "START 2, SUCCESS true, START two, START 0",
+        SUCCESS,
+        [(2, SUCCESS, 0, 1)],
+    ),
 }
+
+
+_ATTEMPTS: dict[str, object] = {"true": True, **{str(number): number for number in range(5)}}
 
 
 def _drafts(life: str) -> list[EventDraft]:
     drafts = []
     for index, part in enumerate(life.split(", ")):
         kind, _, attempt = part.partition(" ")
-        data = {"attempt": int(attempt) if attempt.isdigit() else attempt} if attempt else {}
+        data = {"attempt": _ATTEMPTS.get(attempt, attempt)} if attempt else {}
         drafts.append(EventDraft(f"STEP_{kind}", step_key="s", timestamp_us=index, data=data))
     return drafts
 
