@@ -28,14 +28,17 @@ metadata = MetaData()
 # Only a column of the very type INTEGER is SQLite's 64-bit row id; elsewhere INTEGER has 32 bits.
 RunKey = BigInteger().with_variant(Integer(), "sqlite")
 
+# Compared by code point on every machine: a locale would order names in another way, and change with its version.
+Name = Text().with_variant(Text(collation="C"), "postgresql")
+
 runs = Table(
     "runs",
     metadata,
-    Column("run_id", Text, primary_key=True, nullable=False),
-    Column("pipeline_name", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("parent_run_id", Text),
-    Column("root_run_id", Text),
+    Column("run_id", Name, primary_key=True, nullable=False),
+    Column("pipeline_name", Name, nullable=False),
+    Column("status", Name, nullable=False),
+    Column("parent_run_id", Name),
+    Column("root_run_id", Name),
     Column("created_at_us", BigInteger, nullable=False),
     Column("updated_at_us", BigInteger, nullable=False),
     Column("started_at_us", BigInteger),
@@ -64,11 +67,12 @@ runs = Table(
 run_tags = Table(
     "run_tags",
     metadata,
-    Column("run_id", Text, ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, nullable=False),
-    Column("key", Text, primary_key=True, nullable=False),
-    Column("value", Text, nullable=False),
+    Column("run_id", Name, ForeignKey("runs.run_id", ondelete="CASCADE"), primary_key=True, nullable=False),
+    Column("key", Name, primary_key=True, nullable=False),
+    Column("value", Name, nullable=False),
     # The run's own, which never changes.
     Column("created_at_us", BigInteger, nullable=False),
+    # In Postgres of left(value, 100): an entry of an index has at most 2,704 bytes there, and a value any length.
     Index("ix_run_tags_value", "key", "value", "created_at_us", "run_id"),
     Index("ix_run_tags_key", "key", "created_at_us", "run_id"),
     sqlite_with_rowid=False,
@@ -77,7 +81,7 @@ run_tags = Table(
 deleted_runs = Table(
     "deleted_runs",
     metadata,
-    Column("run_id", Text, primary_key=True, nullable=False),
+    Column("run_id", Name, primary_key=True, nullable=False),
     Column("deleted_at_us", BigInteger, nullable=False),
     # None when there was no row to delete: nobody saw the run, so nobody is told.
     Column("change_number", BigInteger),
@@ -99,11 +103,11 @@ event_heads = Table(
     "event_heads",
     metadata,
     Column("run_key", RunKey, primary_key=True, nullable=False),
-    Column("run_id", Text, nullable=False),
+    Column("run_id", Name, nullable=False),
     Column("incarnation", Text, nullable=False),
     Column("last_seq", BigInteger, nullable=False),
     # The folded run state (fold.py). No status before the first run-level event.
-    Column("status", Text),
+    Column("status", Name),
     Column("started_at_us", BigInteger),
     Column("ended_at_us", BigInteger),
     Column("presumed", Boolean, nullable=False),
@@ -132,9 +136,9 @@ events = Table(
     metadata,
     Column("run_key", BigInteger, primary_key=True, autoincrement=False, nullable=False),
     Column("seq", BigInteger, primary_key=True, autoincrement=False, nullable=False),
-    Column("event_id", Text),
-    Column("event_type", Text, nullable=False),
-    Column("step_key", Text),
+    Column("event_id", Name),
+    Column("event_type", Name, nullable=False),
+    Column("step_key", Name),
     Column("level", SmallInteger, nullable=False),
     Column("timestamp_us", BigInteger, nullable=False),
     # What a filter looks at stands before what may be long.
@@ -155,9 +159,9 @@ event_steps = Table(
     "event_steps",
     metadata,
     Column("run_key", BigInteger, primary_key=True, autoincrement=False, nullable=False),
-    Column("step_key", Text, primary_key=True, nullable=False),
+    Column("step_key", Name, primary_key=True, nullable=False),
     Column("first_seq", BigInteger, nullable=False),
-    Column("status", Text, nullable=False),
+    Column("status", Name, nullable=False),
     # JSON: [[attempt, status, started_at_us, ended_at_us], …]
     Column("spans", Text, nullable=False),
     Column("materializations", BigInteger, nullable=False),

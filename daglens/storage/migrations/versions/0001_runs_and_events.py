@@ -13,6 +13,7 @@ revision = "0001"
 down_revision = None
 
 RunKey = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+Name = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -24,11 +25,11 @@ def upgrade() -> None:
 def _runs(schema: str | None) -> None:
     op.create_table(
         "runs",
-        sa.Column("run_id", sa.Text, primary_key=True, nullable=False),
-        sa.Column("pipeline_name", sa.Text, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
-        sa.Column("parent_run_id", sa.Text),
-        sa.Column("root_run_id", sa.Text),
+        sa.Column("run_id", Name, primary_key=True, nullable=False),
+        sa.Column("pipeline_name", Name, nullable=False),
+        sa.Column("status", Name, nullable=False),
+        sa.Column("parent_run_id", Name),
+        sa.Column("root_run_id", Name),
         sa.Column("created_at_us", sa.BigInteger, nullable=False),
         sa.Column("updated_at_us", sa.BigInteger, nullable=False),
         sa.Column("started_at_us", sa.BigInteger),
@@ -57,20 +58,21 @@ def _runs(schema: str | None) -> None:
     op.create_table(
         "run_tags",
         sa.Column(
-            "run_id", sa.Text, sa.ForeignKey(f"{runs}.run_id", ondelete="CASCADE"), primary_key=True, nullable=False
+            "run_id", Name, sa.ForeignKey(f"{runs}.run_id", ondelete="CASCADE"), primary_key=True, nullable=False
         ),
-        sa.Column("key", sa.Text, primary_key=True, nullable=False),
-        sa.Column("value", sa.Text, nullable=False),
+        sa.Column("key", Name, primary_key=True, nullable=False),
+        sa.Column("value", Name, nullable=False),
         sa.Column("created_at_us", sa.BigInteger, nullable=False),
         schema=schema,
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_run_tags_value", "run_tags", ["key", "value", "created_at_us", "run_id"], schema=schema)
+    value = "value" if op.get_context().dialect.name == "sqlite" else sa.text("left(value, 100)")
+    op.create_index("ix_run_tags_value", "run_tags", ["key", value, "created_at_us", "run_id"], schema=schema)
     op.create_index("ix_run_tags_key", "run_tags", ["key", "created_at_us", "run_id"], schema=schema)
 
     op.create_table(
         "deleted_runs",
-        sa.Column("run_id", sa.Text, primary_key=True, nullable=False),
+        sa.Column("run_id", Name, primary_key=True, nullable=False),
         sa.Column("deleted_at_us", sa.BigInteger, nullable=False),
         sa.Column("change_number", sa.BigInteger),
         schema=schema,
@@ -90,17 +92,17 @@ def _runs(schema: str | None) -> None:
     random = (
         "lower(hex(randomblob(4)))" if op.get_context().dialect.name == "sqlite" else "left(md5(random()::text), 8)"
     )
-    op.execute(f"INSERT INTO {feed} (only, identity, last_change) VALUES (1, {random}, 0)")
+    op.execute(f'INSERT INTO {feed} ("only", identity, last_change) VALUES (1, {random}, 0)')
 
 
 def _events(schema: str | None) -> None:
     op.create_table(
         "event_heads",
         sa.Column("run_key", RunKey, primary_key=True, nullable=False),
-        sa.Column("run_id", sa.Text, nullable=False),
+        sa.Column("run_id", Name, nullable=False),
         sa.Column("incarnation", sa.Text, nullable=False),
         sa.Column("last_seq", sa.BigInteger, nullable=False),
-        sa.Column("status", sa.Text),
+        sa.Column("status", Name),
         sa.Column("started_at_us", sa.BigInteger),
         sa.Column("ended_at_us", sa.BigInteger),
         sa.Column("presumed", sa.Boolean, nullable=False),
@@ -131,9 +133,9 @@ def _events(schema: str | None) -> None:
         "events",
         sa.Column("run_key", sa.BigInteger, primary_key=True, autoincrement=False, nullable=False),
         sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False, nullable=False),
-        sa.Column("event_id", sa.Text),
-        sa.Column("event_type", sa.Text, nullable=False),
-        sa.Column("step_key", sa.Text),
+        sa.Column("event_id", Name),
+        sa.Column("event_type", Name, nullable=False),
+        sa.Column("step_key", Name),
         sa.Column("level", sa.SmallInteger, nullable=False),
         sa.Column("timestamp_us", sa.BigInteger, nullable=False),
         sa.Column("message", sa.Text, nullable=False),
@@ -155,9 +157,9 @@ def _events(schema: str | None) -> None:
     op.create_table(
         "event_steps",
         sa.Column("run_key", sa.BigInteger, primary_key=True, autoincrement=False, nullable=False),
-        sa.Column("step_key", sa.Text, primary_key=True, nullable=False),
+        sa.Column("step_key", Name, primary_key=True, nullable=False),
         sa.Column("first_seq", sa.BigInteger, nullable=False),
-        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("status", Name, nullable=False),
         sa.Column("spans", sa.Text, nullable=False),
         sa.Column("materializations", sa.BigInteger, nullable=False),
         sa.Column("expectations", sa.BigInteger, nullable=False),

