@@ -4,6 +4,9 @@ All methods are synchronous and are called from many threads, and, where a stora
 What a method doesn't promise is not to be relied on. A class need not inherit from these: it fulfils a contract by
 having its methods. `daglens.testing` holds the same promises as test suites.
 
+Names come from clients. One that can't be a name (`names.check_name`) is refused with InvalidName where it would be
+stored; where something is only looked for, changed or removed, nothing is found under it, without an error of its own.
+
 How a class is made: its class attribute `Config` is a frozen dataclass that says what stands below `config:` in
 dagster.yaml (secrets typed `daglens.config.secrets.Secret`), and `from_config(config, home)` makes a storage of it,
 `home` being the instance's folder. A storage that can't reach what it stands on raises StorageUnavailable, with a
@@ -268,10 +271,10 @@ class EventLogStorage(Storage, Protocol):
         ...
 
     def watch(self, on_news: Callable[[str | None], None]) -> Watch:
-        """Call `on_news(run_id)` soon after events of a run were committed by anybody; None means: any run may have
-        news.
+        """Call `on_news(run_id)` soon after events of a run were committed, or the run was closed, by anybody; None
+        means: any run may have news.
 
-        A hint only: it may come late, twice, or not at all (who watches polls too). `on_news` is called from any
+        A hint only: it may come late or twice, and who watches must bear that one is lost (it polls, too). `on_news` is called from any
         thread, returns at once, and may raise: that ends nothing.
         """
         return _NoWatch()
