@@ -274,8 +274,8 @@ class EventLogStorage(Storage, Protocol):
         """Call `on_news(run_id)` soon after events of a run were committed, or the run was closed, by anybody; None
         means: any run may have news.
 
-        A hint only: it may come late or twice, and who watches must bear that one is lost (it polls, too). `on_news` is called from any
-        thread, returns at once, and may raise: that ends nothing.
+        A hint only: it may come late or twice, and who watches must bear that one is lost (it polls, too). `on_news`
+        is called from any thread, returns at once, and may raise: that ends nothing.
         """
         return _NoWatch()
 
