@@ -22,6 +22,7 @@ TOP_LEVEL_OF_SDIST = {
     "Makefile",
     "PKG-INFO",
     "README.md",
+    "benchmarks",
     "daglens",
     "docs",
     "hatch_build.py",
@@ -46,6 +47,7 @@ DATA_FILES = {
     "daglens/graphql/operations/fragments.graphql",
     "daglens/storage/migrations/env.py",
     "daglens/storage/migrations/script.py.mako",
+    "daglens/storage/sqlite/schema.sql",
 }
 
 
