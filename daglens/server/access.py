@@ -72,8 +72,7 @@ class AccessMiddleware:
         headers = _headers(scope)
         message = self._problem(scope, headers)
         if message is None:
-            scope = {**scope, "root_path": self._prefix or _forwarded_prefix(headers)}
-            await self._app(scope, receive, send)
+            await self._app(_below(scope, self._prefix or _forwarded_prefix(headers)), receive, send)
         elif scope["type"] == "websocket":
             # Closed before it is accepted: the handshake is answered with 403.
             await send({"type": "websocket.close", "code": 1008, "reason": message})
@@ -115,11 +114,15 @@ class AccessMiddleware:
         return (mine.port or default) == (host.port or default)
 
 
-def route_path(scope: Scope) -> str:
-    """The path below the prefix, whether the proxy has cut that off or not."""
-    path, prefix = str(scope["path"]), str(scope.get("root_path", ""))
-    below = path[len(prefix) :]
-    return below if prefix and path.startswith(prefix) and below[:1] in ("", "/") else path
+def _below(scope: Scope, prefix: str) -> Scope:
+    """The scope with its prefix in `root_path` and, as ASGI has it, in front of the paths: proxies may cut it off."""
+    path = scope["path"]
+    if not prefix or path == prefix or path.startswith(f"{prefix}/"):
+        return {**scope, "root_path": prefix}
+    raw_path = scope.get("raw_path")
+    if raw_path is not None:
+        raw_path = prefix.encode() + raw_path
+    return {**scope, "root_path": prefix, "path": prefix + path, "raw_path": raw_path}
 
 
 def _headers(scope: Scope) -> dict[str, str]:

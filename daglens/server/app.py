@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Match, Route, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from daglens.server.access import AccessMiddleware, route_path
+from daglens.server.access import AccessMiddleware
 from daglens.server.answers import refusal
 from daglens.server.downloads import Downloads
 from daglens.server.graphiql_page import GraphiQLPage
@@ -118,7 +118,7 @@ class _Below(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """See BaseRoute."""
-        below = scope["type"] == "http" and route_path(scope).startswith(self._prefix)
+        below = scope["type"] == "http" and scope["path"].startswith(scope.get("root_path", "") + self._prefix)
         return (Match.FULL if below else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +132,7 @@ class _Below(BaseRoute):
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == 404 and route_path(request.scope) == "":
+    if error.status_code == 404 and request.scope["path"] == request.scope.get("root_path"):
         return RedirectResponse(f"{request.scope['root_path']}/")
     code, message = {
         404: ("NOT_FOUND", "There is nothing at this address."),

@@ -166,10 +166,9 @@ def disposition(name: str) -> str:
 def _raw_parts(request: Request) -> list[str]:
     raw = request.scope.get("raw_path") or quote(request.scope["path"]).encode()
     path = raw.decode("latin-1").partition("?")[0]
-    prefix = quote(request.scope.get("root_path", ""), safe="/-._~!$&'()*+,;=:@")
-    if prefix and path.startswith(f"{prefix}/"):
-        path = path[len(prefix) :]
-    return path.split("/")[1:]
+    # A prefix has no character that would need encoding (settings.PREFIX); a client may encode it all the same.
+    below = len(request.scope.get("root_path", "").split("/"))
+    return path.split("/")[below:]
 
 
 def _text(part: str) -> str:

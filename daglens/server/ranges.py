@@ -59,8 +59,13 @@ def _bounds(first: str, last: str, size_bytes: int) -> tuple[int, int]:
 
 
 def _joined(ranges: list[ByteRange]) -> ByteRange:
-    start, end = ranges[0]
+    first = ranges[0]
+    start, end = 0, -1
     for other in sorted(ranges):
-        if other.start <= end and start <= other.end:
-            start, end = min(start, other.start), max(end, other.end)
+        if other.start <= end:
+            end = max(end, other.end)
+        elif end > first.start:
+            break
+        else:
+            start, end = other
     return ByteRange(start, end)

@@ -1,0 +1,339 @@
+"""GraphQL over WebSockets, by both protocols."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import ExitStack
+from socket import SHUT_RDWR
+from typing import Any
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from daglens.instance import Instance
+from daglens.storage.records import EventDraft
+from daglens.testing.server import LiveServer
+from tests.server.conftest import EVENTS, LEGACY, TRANSPORT, Serve, Socket, create, opened, until, write
+
+
+def seqs(payload: dict[str, Any]) -> list[int]:
+    return [event["seq"] for event in payload["data"]["runEvents"]["events"]]
+
+
+def test_history_then_live_then_the_end(socket: Socket, instance: Instance) -> None:
+    """A subscription delivers what was there, what comes, and completes with the run."""
+    create(instance)
+    write(instance, 3)
+    socket.start(EVENTS, variables={"runId": "run"})
+    assert seqs(socket.result()) == [1, 2, 3]
+    write(instance, 2)
+    assert seqs(socket.result()) == [4, 5]
+    write(instance, 1, event_type="RUN_SUCCESS")
+    last = socket.results()
+    assert [seqs(payload) for payload in last] == [[6]]
+    assert last[0]["data"]["runEvents"]["runStatus"] == "SUCCESS"
+
+
+def test_queries_and_mutations(socket: Socket) -> None:
+    """Queries and mutations run over a socket too, several at once."""
+    socket.start("{ version }", id="a")
+    socket.start("query A { version } query B { now }", id="b", operationName="B")
+    got = sorted((socket.receive() for _ in range(4)), key=lambda message: (message["id"], message["type"]))
+    data = {message["id"]: message["payload"]["data"] for message in got if "payload" in message}
+    assert set(data["a"]) == {"version"}
+    assert set(data["b"]) == {"now"}  # operationName counts (weaknesses 48)
+    assert [message["type"] for message in got].count("complete") == 2
+
+
+@pytest.mark.parametrize("payload", [{}, {"payload": None}, {"payload": {"token": "x"}}])
+@pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
+def test_connection_init(shared_server: LiveServer, protocol: str, payload: dict[str, Any]) -> None:
+    """connection_init is taken without payload, with null and with an object (weaknesses 37)."""
+    with opened(shared_server, protocol, init=False) as socket:
+        socket.init(**payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"query": "subscription {"},
+        {"query": "{ nothing }"},
+        {"query": "{ version }", "operationName": "Other"},
+        {"query": "query($n: Int!) { runsOrError(limit: $n) { __typename } }"},
+        {"query": 17},
+        {"query": ""},
+        {},
+        None,
+        [],
+        {"query": "{ version }", "variables": []},
+    ],
+    ids=str,
+)
+def test_bad_operation_ends_alone(socket: Socket, instance: Instance, payload: Any) -> None:
+    """An operation that can't be executed has an error of its own; what else goes on over the socket isn't touched."""
+    create(instance)
+    socket.start(EVENTS, id="good", variables={"runId": "run"})
+    socket.result("good")
+    socket.send({"type": socket.start_type, "id": "bad", "payload": payload})
+    message = socket.receive()
+    assert (message["type"], message["id"]) == ("error", "bad")
+    error = message["payload"] if isinstance(message["payload"], dict) else message["payload"][0]
+    assert error["message"]
+    assert error["extensions"]["code"] not in ("INTERNAL", None)
+    write(instance)
+    assert seqs(socket.result("good")) == [1]
+    socket.start("{ version }", id="bad")  # the id is free again
+    assert socket.result("bad")["data"]["version"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        ("no json", 4400),
+        ("[]", 4400),
+        ("null", 4400),
+        ('"text"', 4400),
+        ("{}", 4400),
+        ('{"type": 3}', 4400),
+        ('{"type": "connection_init", "payload": 3}', 4400),
+        (b"\x00\x01", 4400),
+        ('{"type": "START", "id": 3}', 4400),
+        ('{"type": "START"}', 4400),
+        ('{"type": "STOP"}', 4400),
+        ('{"type": "START", "id": ""}', 4400),
+        ("[" * 100_000, 4400),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+@pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
+def test_malformed_frames(
+    shared_server: LiveServer, protocol: str, frame: Any, code: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is no message closes the socket with a code and a reason; the server's log has no traceback."""
+    with opened(shared_server, protocol) as socket:
+        if isinstance(frame, str):
+            frame = frame.replace("START", socket.start_type).replace("STOP", socket.stop_type)
+        socket.connection.send(frame)
+        assert socket.close_code() == code
+        assert socket.connection.protocol.close_reason
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+def test_rules_of_the_transport_protocol(server: LiveServer, instance: Instance) -> None:
+    """Codes of graphql-transport-ws: not initialised, twice initialised, an id in use, an unknown message."""
+    create(instance)
+    with opened(server, init=False) as socket:
+        socket.start("{ version }")
+        assert socket.close_code() == 4401
+    with opened(server) as socket:
+        socket.send({"type": "connection_init"})
+        assert socket.close_code() == 4429
+    with opened(server) as socket:
+        for _ in range(2):
+            socket.start(EVENTS, variables={"runId": "run"})
+        assert socket.close_code() == 4409
+    with opened(server) as socket:
+        socket.send({"type": "connection_terminate"})
+        assert socket.close_code() == 4400
+    with opened(server) as socket:
+        socket.send({"type": "ping", "payload": {"n": 1}})
+        assert socket.receive() == {"type": "pong", "payload": {"n": 1}}
+        socket.send({"type": "pong"})
+        socket.send({"type": "complete", "id": "never begun"})
+        socket.send({"type": "ping"})
+        assert socket.receive() == {"type": "pong"}
+
+
+def test_rules_of_the_older_protocol(server: LiveServer, instance: Instance) -> None:
+    """graphql-ws: an id used again replaces its operation, unknown messages are passed over, the client can end it."""
+    create(instance)
+    write(instance, 2)
+    with opened(server, LEGACY) as socket:
+        socket.send({"type": "unheard of"})
+        for _ in range(2):
+            socket.start(EVENTS, variables={"runId": "run"})
+            assert seqs(socket.result()) == [1, 2]
+        socket.send({"type": "connection_terminate"})
+        assert socket.close_code() == 1000
+
+
+def test_silence_before_init_is_closed(serve: Serve) -> None:
+    """A socket that is never initialised is closed."""
+    with opened(serve(init_timeout_s=0.05), init=False) as socket:
+        assert socket.close_code() == 4408
+
+
+def test_subprotocol(shared_server: LiveServer) -> None:
+    """A socket that offers no protocol spoken here is closed with the code for it."""
+    with connect(shared_server.socket_url, subprotocols=["mqtt"], proxy=None) as connection:  # type: ignore[list-item]
+        assert Socket(connection, TRANSPORT).close_code() == 4406
+    options: Any = {"subprotocols": ["mqtt", LEGACY], "proxy": None}
+    with connect(shared_server.socket_url, **options) as connection:
+        assert connection.subprotocol == LEGACY
+
+
+def test_operations_are_bounded(serve: Serve, instance: Instance) -> None:
+    """One socket holds only so many operations; the one too many is told."""
+    create(instance)
+    with opened(serve(max_operations=3)) as socket:
+        for n in range(3):
+            socket.start(EVENTS, id=str(n), variables={"runId": "run"})
+            socket.result(str(n))
+        socket.start(EVENTS, id="more", variables={"runId": "run"})
+        refused = socket.receive()
+        assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "TOO_MANY_OPERATIONS")
+        socket.send({"type": "complete", "id": "0"})
+        socket.start(EVENTS, id="more", variables={"runId": "run"})
+        assert seqs(socket.result("more")) == []
+
+
+def test_unsubscribing(socket: Socket, server: LiveServer, instance: Instance) -> None:
+    """An operation that the client ends is over, on the server as well; its id can be used again."""
+    create(instance)
+    for _ in range(3):
+        socket.start(EVENTS, variables={"runId": "run"})
+        socket.result()
+        socket.send({"type": socket.stop_type, "id": "1"})
+    until(lambda: server.on_loop(lambda: server.hub.feeds) == 0)
+
+
+def test_hundred_killed_sockets(server: LiveServer, instance: Instance) -> None:
+    """A hundred viewers whose connections break off leave nothing on the server (weaknesses 7)."""
+    create(instance)
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(opened(server)) for _ in range(100)]
+        for n, socket in enumerate(sockets):
+            socket.start(EVENTS, variables={"runId": "run"})
+            if n % 2:
+                socket.result()
+        until(lambda: server.on_loop(lambda: server.hub.viewers) == 100)
+        write(instance, 50)
+        for socket in sockets:
+            socket.connection.socket.shutdown(SHUT_RDWR)
+        until(lambda: server.on_loop(lambda: server.hub.viewers) == 0)
+        assert server.on_loop(lambda: server.hub.feeds) == 0
+        until(lambda: server.on_loop(operation_tasks) == 0)
+
+
+def operation_tasks() -> int:
+    """Tasks of operations on the running loop."""
+    import asyncio
+
+    return sum(task.get_name().startswith("daglens-operation") for task in asyncio.all_tasks())
+
+
+def test_reader_that_stops(server: LiveServer, instance: Instance) -> None:
+    """A client that stops reading stops its own feed only, holds next to nothing here, and later gets every event."""
+    create(instance)
+    total = 8000  # 16 MB: far more than the system buffers of a connection hold
+    # Two frames read ahead: the client library takes no more from the connection until it is asked to.
+    with opened(server, max_queue=1) as slow, opened(server) as quick:
+        for socket in (slow, quick):
+            socket.start(EVENTS.replace("{ seq }", "{ seq message }"), variables={"runId": "run"})
+            socket.result()
+        got: list[int] = []
+        for _ in range(total // 200):
+            instance.append("run", [EventDraft("LOG_MESSAGE", message="x" * 2000) for _ in range(200)])
+        while len(got) < total:
+            got += seqs(quick.result())
+        assert got == list(range(1, total + 1))
+
+        def places() -> list[int]:
+            feed = server.hub._runs["run"]
+            return sorted(feed.viewers.values())
+
+        behind = server.on_loop(places)
+        assert behind[0] < total == behind[1]
+        got = []
+        while len(got) < total:
+            got += seqs(slow.result())
+        assert got == list(range(1, total + 1))
+
+
+@pytest.mark.parametrize("last", [0, 700])
+def test_resuming_by_cursor(server: LiveServer, instance: Instance, last: int) -> None:
+    """A client that comes back with its last cursor continues exactly there, on any server of the instance."""
+    create(instance)
+    write(instance, 1500)
+    with opened(server) as socket:
+        socket.start(EVENTS, variables={"runId": "run"})
+        first: list[int] = []
+        while len(first) <= last:
+            payload = socket.result()
+            first += seqs(payload)
+    write(instance, 5)
+    with opened(server, LEGACY) as socket:
+        socket.start(EVENTS, variables={"runId": "run", "after": payload["data"]["runEvents"]["cursor"]})
+        second: list[int] = []
+        while len(first) + len(second) < 1505:
+            second += seqs(socket.result())
+    assert first + second == list(range(1, 1506))
+
+
+def test_error_members(socket: Socket, instance: Instance) -> None:
+    """What a user can act on comes as a message of the union, and the operation completes."""
+    create(instance)
+    for variables, code in (
+        ({"runId": "nobody"}, "RUN_NOT_FOUND"),
+        ({"runId": "run", "after": "nonsense"}, "INVALID_CURSOR"),
+    ):
+        socket.start(EVENTS, variables=variables)
+        assert [payload["data"]["runEvents"]["code"] for payload in socket.results()] == [code]
+
+
+def test_origins(serve: Serve) -> None:
+    """Pages of other origins can't open a socket; our own, listed ones and programs can."""
+    server = serve(allowed_origins=("https://front.example.org",))
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "https://front.example.org.evil.example"):
+        with pytest.raises(InvalidStatus) as refused, opened(server, origin=origin):
+            pass
+        assert refused.value.response.status_code == 403
+    for allowed in (None, server.url, "https://front.example.org"):
+        with opened(server, origin=allowed) as socket:
+            socket.start("{ version }")
+            assert socket.result()["data"]["version"]
+
+
+def test_foreign_host(shared_server: LiveServer) -> None:
+    """A socket under a foreign name (DNS rebinding) is refused."""
+    port = shared_server.url.rpartition(":")[2]
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(
+            f"ws://evil.example:{port}/graphql",
+            address=("127.0.0.1", int(port)),
+            subprotocols=[TRANSPORT],  # type: ignore[list-item]
+            proxy=None,
+        ),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_joiners_over_sockets(server: LiveServer, instance: Instance) -> None:
+    """Clients who join while a writer writes get every event once, in order (weaknesses 41)."""
+    create(instance)
+    total = 300
+
+    def write_all() -> None:
+        for _ in range(total):
+            write(instance)
+        write(instance, 1, event_type="RUN_SUCCESS")
+
+    writer = threading.Thread(target=write_all)
+    with opened(server) as socket:
+        writer.start()
+        for n in range(10):
+            socket.start(EVENTS, id=str(n), variables={"runId": "run"})
+        got: dict[str, list[int]] = {str(n): [] for n in range(10)}
+        open_feeds = set(got)
+        while open_feeds:
+            message = json.loads(socket.connection.recv(timeout=60))
+            if message["type"] == "complete":
+                open_feeds.discard(message["id"])
+            else:
+                got[message["id"]] += seqs(message["payload"])
+        writer.join()
+    assert list(got.values()) == [list(range(1, total + 2))] * 10
