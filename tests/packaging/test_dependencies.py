@@ -42,14 +42,21 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+# Parts that work only where an extra is installed, and say so where it isn't.
+EXTRAS = {"testing": "test", "storage/object_store": "objectstore"}
+
+
+def extras_of(path: Path) -> list[str]:
+    return [extra for part, extra in EXTRAS.items() if path.is_relative_to(PACKAGE / part)]
+
+
 def test_imports_are_declared() -> None:
-    """Each third-party import is a dependency; daglens.testing may use what its readers test with."""
+    """Each third-party import is a dependency, or one of the extra that its part is for."""
     distributions = packages_distributions()
     undeclared = {
         f"{name} in {path.relative_to(PACKAGE)}"
         for name, path in imported_packages(PACKAGE)
         if name not in sys.stdlib_module_names | ALLOWED | {"daglens"}
-        and not {_normal(found) for found in distributions.get(name, [])}
-        & declared(*(["test"] if path.is_relative_to(PACKAGE / "testing") else []))
+        and not {_normal(found) for found in distributions.get(name, [])} & declared(*extras_of(path))
     }
     assert undeclared == set()
