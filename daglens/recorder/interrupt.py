@@ -110,6 +110,7 @@ class _Sigterm:
         self._before: Any = None
         self._installed = False
         self._own_signals = 0
+        self._mask_before_fork: Any = None
 
     def take(self, interrupter: Interrupter) -> None:
         self._open.add(interrupter)
@@ -154,6 +155,17 @@ class _Sigterm:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
+    def before_fork(self) -> None:
+        """Hold SIGTERM back: Python drops a signal that reaches a child before it has set itself up."""
+        if self._installed:
+            self._mask_before_fork = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def go_on_in_parent(self) -> None:
+        """Undo `before_fork`."""
+        before, self._mask_before_fork = self._mask_before_fork, None
+        if before is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     def start_in_child(self) -> None:
         """After a fork: the run isn't this process's, and SIGTERM ends it as it would have."""
         self._open.clear()
@@ -161,7 +173,12 @@ class _Sigterm:
         if self._installed and signal.getsignal(signal.SIGTERM) == self._on_signal:
             signal.signal(signal.SIGTERM, self._before)
         self._installed = False
+        self.go_on_in_parent()
 
 
 _sigterm = _Sigterm()
-os.register_at_fork(after_in_child=_sigterm.start_in_child)
+os.register_at_fork(
+    before=_sigterm.before_fork,
+    after_in_parent=_sigterm.go_on_in_parent,
+    after_in_child=_sigterm.start_in_child,
+)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 LOOK_EVERY_S = 0.2
+GRACE_S = 5.0
+"""Between asking the child to end and making it."""
 
 # sys.path first: the parent may have found daglens by a path that a fresh interpreter doesn't have.
 _BOOT = "import sys; sys.path[:] = {path!r}; from daglens.recorder.isolated_child import main; main({inbox}, {outbox})"
@@ -104,7 +106,7 @@ def call_isolated(step: Step, call: bytes, end_asked: threading.Event) -> Any:
                 inbox.send_bytes(_task(step, call))
             answer = _answer(step, process, inbox, outbox, end_asked)
         except BaseException:
-            end_tree(process)
+            end_tree(process, GRACE_S)
             raise
         process.wait()
     return _outcome(step, process, answer)

@@ -122,6 +122,7 @@ class _Parent:
         self._outbox = outbox
         self._folders: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._let_go = False
+        self._main = threading.get_ident()
         threading.Thread(target=self._run, name="daglens-parent", daemon=True).start()
 
     def artifact_folder(self) -> Path:
@@ -138,7 +139,8 @@ class _Parent:
             while True:
                 self._folders.put(pickle.loads(self._inbox.recv_bytes()))
         if not self._let_go:
-            os.kill(os.getpid(), signal.SIGTERM)
+            # To the main thread: a signal to the process may go to this one, and leave the main thread asleep.
+            signal.pthread_kill(self._main, signal.SIGTERM)
             threading.Timer(ORPHAN_GRACE_S, os._exit, (1,)).start()
 
 

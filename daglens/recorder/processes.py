@@ -87,7 +87,7 @@ def _signal_group(group: int, number: int) -> bool:
     return True
 
 
-def end_tree(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:
+def end_tree(process: subprocess.Popen[bytes], grace_s: float) -> None:
     """Ask a child of ours and its descendants to end (SIGTERM); after `grace_s`, make them (SIGKILL)."""
     tree = descendants(process.pid)
     process.send_signal(signal.SIGTERM)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from daglens.instance import Instance
-from daglens.storage.records import ComputeIO, EventQuery, EventRecord, Head, LogKey
+from daglens.storage.records import ComputeIO, EventQuery, EventRecord, Head, LogKey, RunFilter
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -114,8 +114,6 @@ def local(home: Path) -> Iterator[Instance]:
 
 def runs_of(instance: Instance) -> list[Told]:
     """All runs of an instance, oldest first."""
-    from daglens.storage.records import RunFilter
-
     return [Told(instance, run.run_id) for run in instance.runs.page(RunFilter(), newest_first=False, limit=100).runs]
 
 
@@ -174,7 +172,7 @@ class Program:
             if child.poll() is None:
                 child.send_signal(signal.SIGKILL)
             child.wait()
-            for stream in (child.stdout, child.stderr):
+            for stream in (child.stdin, child.stdout, child.stderr):
                 if stream is not None:
                     stream.close()
 

@@ -83,9 +83,9 @@ def test_everything_is_bounded():
     data = error_data(error)
     assert len(json_text(data)) < DEFAULT_LIMITS.max_data_bytes
     assert len(data["stack"]) <= MAX_FRAMES + 1
-    depth = 0
-    while data is not None:
-        data, depth = data["cause"], depth + 1
+    depth, cause = 0, error_data(error)
+    while cause:
+        cause, depth = cause["cause"], depth + 1
     assert depth == MAX_CAUSES
 
 

@@ -11,7 +11,7 @@ import pytest
 from daglens.recorder import start_run
 from daglens.recorder.isolate import StepProcessDied, StepProcessError
 from tests.recorder import isolated_work as work
-from tests.recorder.conftest import Told
+from tests.recorder.conftest import Told, runs_of
 
 
 def test_result_and_output_come_back(instance):
@@ -200,10 +200,4 @@ def test_a_script_that_would_begin_another_run(program, local):
     )
     assert done.returncode == 1
     assert 'below `if __name__ == "__main__":`' in done.stderr
-    assert len(local.runs.page(_everything()).runs) == 1
-
-
-def _everything():
-    from daglens.storage.records import RunFilter
-
-    return RunFilter()
+    assert len(runs_of(local)) == 1

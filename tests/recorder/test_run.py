@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import uuid
+from typing import Any
 
 import pytest
 
@@ -152,7 +153,9 @@ def test_finish_without_with(instance):
     assert told.types.count("RUN_FAILURE") == 1
 
 
-@pytest.mark.parametrize(("status", "stored"), [("success", "SUCCESS"), ("failure", "FAILURE"), ("canceled", "CANCELED")])
+@pytest.mark.parametrize(
+    ("status", "stored"), [("success", "SUCCESS"), ("failure", "FAILURE"), ("canceled", "CANCELED")]
+)
 def test_finish_with_a_status(instance, status, stored):
     """The three ends."""
     run = start_run("p", instance=instance)
@@ -206,12 +209,12 @@ def test_attempts_have_logs_of_their_own(instance):
 def test_retries_come_to_an_end(instance):
     """After the last try the exception goes on, and the step has failed."""
     tried = []
+
+    def work() -> None:
+        tried.append(1)
+        raise OSError(f"no {len(tried)}")
+
     with pytest.raises(OSError, match="no 2"), start_run("p", instance=instance) as run:
-
-        def work() -> None:
-            tried.append(1)
-            raise OSError(f"no {len(tried)}")
-
         run.call_step("a", work, retries=1)
     told = Told(instance, run.run_id)
     assert (len(tried), told.types[-2:]) == (2, ["STEP_FAILURE", "RUN_FAILURE"])
@@ -392,7 +395,8 @@ def test_names_that_can_not_be(instance, bad):
 
 def test_tags_of_all_kinds(instance, capsys):
     """Tags are made storable; those beyond 200 are left out, with a word."""
-    with start_run("p", tags={f"k{i:03}": i for i in range(250)} | {"": "x"}, instance=instance) as run:  # type: ignore[dict-item]
+    tags: dict[str, Any] = {f"k{i:03}": i for i in range(250)} | {"": "x"}
+    with start_run("p", tags=tags, instance=instance) as run:
         pass
     stored = instance.run(run.run_id)
     assert stored is not None
