@@ -48,7 +48,7 @@ class LiveHub:
         self._runs: dict[str, RunFeed] = {}
         self._logs: dict[tuple[LogKey, ComputeIO], LogFeed] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._stopping = False
+        self._closing = asyncio.Event()
         self._draining = False
         self._tending: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -155,7 +155,7 @@ class LiveHub:
 
     async def close(self) -> None:
         """End all feeds, their viewers with ServerStopping. Nothing can be watched afterwards."""
-        self._stopping = True
+        self._closing.set()
         self.drain()
         for feed in self._feeds():
             self._end(feed)
@@ -193,7 +193,7 @@ class LiveHub:
         self, feeds: dict[K, F], key: K, make: Callable[[K], F], viewer: object, place: int
     ) -> AsyncIterator[F]:
         """The feed of a run or a log, read afresh for this viewer, who has had what stands up to `place`."""
-        if self._stopping:
+        if self._closing.is_set():
             raise ServerStopping
         feed = feeds.get(key)
         if feed is None:
@@ -212,20 +212,20 @@ class LiveHub:
 
     async def _watch_and_poll(self) -> None:
         """Lives while runs are watched, and a little longer, so that a viewer who reconnects finds the watch open."""
-        watch = await self._open_watch()
-        try:
-            while self._runs:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self.settings.poll_s):
-                        await self._idle.wait()
-                await self._poll()
-                if not self._runs and not self._stopping:
-                    await asyncio.sleep(self.settings.watch_idle_s)
-        finally:
-            # Nothing is awaited between the last look at `_runs` and this: a run that comes later starts a new task.
-            self._tending = None
-            if watch is not None:
-                await asyncio.shield(asyncio.to_thread(watch.stop))
+        # Beside the polls, which mustn't wait for it: it may have to connect first.
+        opening = self._loop.create_task(self._open_watch())
+        while self._runs:
+            await _set_within(self._idle, self.settings.poll_s)
+            await self._poll()
+            if not self._runs:
+                await _set_within(self._closing, self.settings.watch_idle_s)
+        # Nothing was awaited since the last look at `_runs`: a run that comes from here on starts a task of its own.
+        task, self._tending = self._tending, None
+        if task is not None:
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+        if watch := await opening:
+            await asyncio.to_thread(watch.stop)
 
     async def _open_watch(self) -> Watch | None:
         try:
@@ -266,3 +266,9 @@ class LiveHub:
             hints, self._hints = self._hints, set()
         for feed in self._runs.values() if None in hints else filter(None, map(self._runs.get, filter(None, hints))):
             feed.wake()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from daglens.instance import Instance
 
 _BACKLOG = 2048
-_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_KEEP_ALIVE_S = 75
 
 
 class InsecureBinding(DaglensError):
@@ -161,7 +161,9 @@ def make_server(app: Starlette, settings: ServerSettings, *, ready: Callable[[],
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-        ws_max_size=_MAX_MESSAGE_BYTES,
+        # Longer than proxies keep idle connections: one that they take up again isn't being closed here.
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        ws_max_size=settings.max_body_bytes,
         # Compression costs 1.3–2.7 × the CPU of a feed (speed.md 3).
         ws_per_message_deflate=False,
         ws_ping_interval=settings.ping_interval_s,

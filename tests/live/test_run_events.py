@@ -11,7 +11,7 @@ import pytest
 from daglens import upkeep
 from daglens.resolvers import cursors
 from daglens.resolvers.errors import InvalidCursor
-from daglens.resolvers.live import EventBatch, LiveHub, RunGone
+from daglens.resolvers.live import EventBatch, LiveHub, RunGone, ServerStopping
 from daglens.storage import event_types as et
 from daglens.storage.errors import RunNotFound, StorageUnavailable
 from daglens.storage.records import EventDraft, EventFilter, EventQuery, NewRun, RunStatus
@@ -370,3 +370,77 @@ async def test_slow_viewer_holds_nothing(history: History) -> None:
         assert slow.seqs == list(range(1, 5001))
         await slow.close()
         await quick.close()
+
+
+async def test_watch_that_cannot_be_opened(history: History, hub: LiveHub, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the storage's watch fails, one line says so, and polling delivers."""
+
+    def fail() -> None:
+        raise StorageUnavailable("No connection left.")
+
+    history.events.before_watch = fail
+    history.create()
+    viewer = Viewer(hub)
+    await viewer.next()
+    history.write(3)
+    await viewer.through(3)
+    assert [r.message for r in caplog.records if "No connection left." in r.message] == [
+        "No hints of new events, only a look every 0.02 s: The storage does not answer. No connection left."
+    ]
+    await viewer.close()
+
+
+async def test_watch_that_takes_its_time(history: History, hub: LiveHub) -> None:
+    """Polling doesn't wait for the watch to be opened; one that is opened after all viewers have gone is stopped."""
+    opened = threading.Event()
+
+    def wait() -> None:
+        opened.wait()
+
+    history.events.before_watch = wait
+    history.create()
+    viewer = Viewer(hub)
+    await viewer.next()
+    history.write(3)
+    await viewer.through(3)
+    await viewer.close()
+    opened.set()
+    await hub.close()
+    assert history.events.watches == 0
+
+
+async def test_watch_is_kept_between_viewers(history: History) -> None:
+    """Viewers who come one after the other find the watch open; each still sees everything."""
+    history.create()
+    begun = 0
+
+    def count() -> None:
+        nonlocal begun
+        begun += 1
+
+    history.events.before_watch = count
+    async with hub_of(history, watch_idle_s=3600.0) as hub:
+        for n in range(1, 6):
+            viewer = Viewer(hub)
+            await viewer.next()
+            history.write(1)
+            await viewer.through(n)
+            await viewer.close()
+            await until(lambda: hub.feeds == 0)
+    assert begun == 1
+    assert history.events.watches == 0
+
+
+async def test_stopping_server_tells_its_viewers(history: History) -> None:
+    """Who still reads when the hub is closed is told to come again; who comes afterwards, too."""
+    history.create()
+    async with hub_of(history) as hub:
+        viewer = Viewer(hub)
+        await viewer.next()
+        reading = asyncio.create_task(viewer.next())
+        await until(lambda: bool(history.events.polled))
+        await hub.close()
+        with pytest.raises(ServerStopping):
+            await reading
+        with pytest.raises(ServerStopping):
+            await Viewer(hub).next()
