@@ -7,6 +7,7 @@
 Recording never fails the pipeline: what goes wrong with it is said once, on stderr.
 """
 
+from daglens.recorder.endings import StepProcessDied, StepProcessError
 from daglens.recorder.interrupt import RunTerminated
 from daglens.recorder.metadata import Json, Markdown, Path, Text, Url
 from daglens.recorder.retries import RetryRequested
@@ -24,6 +25,8 @@ __all__ = [
     "RunTerminated",
     "Step",
     "StepEvents",
+    "StepProcessDied",
+    "StepProcessError",
     "Text",
     "TypeCheck",
     "Url",

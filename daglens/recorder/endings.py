@@ -30,3 +30,21 @@ def ending_of(error: BaseException | None) -> Ending:
         # A task group that Ctrl-C ended.
         return Ending.CANCELED if any(ending_of(e) is Ending.CANCELED for e in error.exceptions) else Ending.FAILURE
     return Ending.FAILURE
+
+
+class StepProcessDied(RuntimeError):
+    """The process of an isolated step ended without a result.
+
+    Attributes:
+        exit_code: Its exit code; None when a signal ended it.
+        signal: Number of the signal that ended it, or None.
+    """
+
+    def __init__(self, message: str, exit_code: int | None = None, signal: int | None = None) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.signal = signal
+
+
+class StepProcessError(RuntimeError):
+    """An exception of an isolated step that can't be carried to this process; its class and message are in the text."""

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from daglens.recorder.endings import StepProcessDied, StepProcessError
 from daglens.recorder.failure import carry, signal_name
 from daglens.recorder.interrupt import RunTerminated
 from daglens.recorder.processes import end_tree
@@ -32,24 +33,6 @@ GRACE_S = 5.0
 
 # sys.path first: the parent may have found daglens by a path that a fresh interpreter doesn't have.
 _BOOT = "import sys; sys.path[:] = {path!r}; from daglens.recorder.isolated_child import main; main({inbox}, {outbox})"
-
-
-class StepProcessDied(RuntimeError):
-    """The process of an isolated step ended without a result.
-
-    Attributes:
-        exit_code: Its exit code; None when a signal ended it.
-        signal: Number of the signal that ended it, or None.
-    """
-
-    def __init__(self, message: str, exit_code: int | None = None, signal: int | None = None) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-        self.signal = signal
-
-
-class StepProcessError(RuntimeError):
-    """An exception of an isolated step that can't be carried to this process; its class and message are in the text."""
 
 
 class StackInChild(Exception):

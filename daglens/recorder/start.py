@@ -83,7 +83,6 @@ def record_new_run(
     *,
     capture: bool = True,
     heartbeat_timeout_s: int | None = DEFAULT_HEARTBEAT_TIMEOUT_S,
-    start_event_id: str | None = None,
     interruptible: Interruptible | None = None,
 ) -> Run:
     """Create the run, start it, and keep it alive.
@@ -101,18 +100,20 @@ def record_new_run(
         on_end_asked=interrupter.interrupt,
     )
     _open(recording, destination)
-    started = {"pipelineName": run.pipeline_name, "processId": os.getpid(), "hostname": socket.gethostname()}
-    message = f"{run.pipeline_name} began in process {os.getpid()} on {started['hostname']}."
-    recording.record(draft(et.RUN_START, message, started, event_id=start_event_id))
-    recording.flush()
     recorded = Run(recording, run.pipeline_name, interrupter, ends=True)
-    if recording.end_heard:
-        recorded.finish("canceled")
-        raise RunTerminated(f"Run {run.run_id} was asked to end before it began.")
-    interrupter.arm()
-    if not recording.stopped:
-        timeout_s = None if heartbeat_timeout_s is None else max(3, heartbeat_timeout_s)
-        recording.start_pulse(timeout_s)
+    try:
+        started = {"pipelineName": run.pipeline_name, "processId": os.getpid(), "hostname": socket.gethostname()}
+        message = f"{run.pipeline_name} began in process {os.getpid()} on {started['hostname']}."
+        recording.record(draft(et.RUN_START, message, started))
+        recording.flush()
+        if recording.end_heard:
+            raise RunTerminated(f"Run {run.run_id} was asked to end before it began.")
+        interrupter.arm()
+        if not recording.stopped:
+            recording.start_pulse(None if heartbeat_timeout_s is None else max(3, heartbeat_timeout_s))
+    except BaseException as error:  # Ctrl-C, before there is a block that could end the run
+        recorded.__exit__(type(error), error, None)
+        raise
     return recorded
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from daglens.recorder import start_run
-from daglens.recorder.isolate import StepProcessDied, StepProcessError
+from daglens.recorder.endings import StepProcessDied, StepProcessError
 from tests.recorder import isolated_work as work
 from tests.recorder.conftest import Told, runs_of
 

@@ -17,7 +17,7 @@ from tests.recorder.conftest import Told, only_run
 class Faulty:
     """A storage whose methods raise what `fault` says, by the method's name."""
 
-    def __init__(self, inner: Any, fault: Callable[[str], Exception | None]) -> None:
+    def __init__(self, inner: Any, fault: Callable[[str], BaseException | None]) -> None:
         self._inner = inner
         self._fault = fault
 
@@ -34,7 +34,7 @@ class Faulty:
         return called
 
 
-def with_fault(instance: Instance, part: str, fault: Callable[[str], Exception | None]) -> Instance:
+def with_fault(instance: Instance, part: str, fault: Callable[[str], BaseException | None]) -> Instance:
     """The instance with a faulty storage in the place of one of its four."""
     changes: dict[str, Any] = {part: Faulty(getattr(instance, part), fault)}
     return dataclasses.replace(instance, **changes)
@@ -120,6 +120,14 @@ def test_what_is_lost_is_counted(instance, capsys):
     """At the end of a run whose storage doesn't come back, the number of lost events is said."""
     pipeline(with_fault(instance, "events", lambda name: StorageUnavailable("Down.")))
     assert "9 events of run" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_a_run_begins(instance):
+    """An interruption before the block of the run is entered: the run is canceled, not forgotten."""
+    interrupted = with_fault(instance, "runs", lambda name: KeyboardInterrupt() if name == "heartbeat" else None)
+    with pytest.raises(KeyboardInterrupt):
+        start_run("p", instance=interrupted)
+    assert only_run(instance).status == "CANCELED"
 
 
 def test_an_event_that_is_too_large(instance, capsys):
