@@ -27,7 +27,7 @@ class Pulse:
         beat: Callable[[], object],
         beat_every_s: float,
         look: Callable[[], Head | None],
-        on_head: Callable[[Head], None],
+        on_head: Callable[[Head], object],
         problems: Problems,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from daglens.recorder import capture
-from daglens.recorder.batch import CannotRecord, EventWriter
+from daglens.recorder.batch import DEFAULT_BATCH_LIMITS, CannotRecord, EventWriter
 from daglens.recorder.capture_step import Paths
 from daglens.recorder.destination import Destination
 from daglens.recorder.drafts import draft
@@ -68,7 +68,7 @@ class Recording:
         self._shared_files: LogCapture | None = None
         self._told_shared = 0
         self._pulse: Pulse | None = None
-        self._writer = EventWriter(self._send, problems, on_head=self._heard)
+        self._writer = EventWriter(self._send, problems, on_head=self._heard, limits=DEFAULT_BATCH_LIMITS)
         self._pid = os.getpid()
         _recordings.add(self)
 
