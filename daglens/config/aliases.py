@@ -36,13 +36,10 @@ class Unified:
 
 MEMORY: Final = "daglens.storage.memory"
 SQLITE: Final = "daglens.storage.sqlite"
+POSTGRES: Final = "daglens.storage.postgres"
 COMPUTE_LOGS: Final = "daglens.storage.compute_logs"
 ARTIFACTS: Final = "daglens.storage.artifacts"
 
-NO_POSTGRES: Final = NotYet(
-    "this version of daglens has no Postgres storage yet; leave the section out to use SQLite in the instance's "
-    f"folder, or name {SQLITE} with a base_dir"
-)
 NO_MYSQL: Final = NotYet(
     f"daglens has no MySQL storage; leave the section out to use SQLite in the instance's folder, or name {SQLITE} "
     "with a base_dir"
@@ -68,8 +65,8 @@ ALIASES: Final[Mapping[tuple[str, str], Ours | NotYet | Unified]] = {
     ("dagster", "LocalComputeLogManager"): Ours(COMPUTE_LOGS, "LocalComputeLogManager", frozenset({"polling_timeout"})),
     ("dagster", "NoOpComputeLogManager"): Ours(COMPUTE_LOGS, "NoOpComputeLogManager"),
     ("dagster", "LocalArtifactStorage"): Ours(ARTIFACTS, "LocalArtifactStorage"),
-    ("dagster_postgres", "PostgresRunStorage"): NO_POSTGRES,
-    ("dagster_postgres", "PostgresEventLogStorage"): NO_POSTGRES,
+    ("dagster_postgres", "PostgresRunStorage"): Ours(POSTGRES, "PostgresRunStorage"),
+    ("dagster_postgres", "PostgresEventLogStorage"): Ours(POSTGRES, "PostgresEventLogStorage"),
     ("dagster_postgres", "DagsterPostgresStorage"): Unified("postgres"),
     ("dagster_mysql", "MySQLRunStorage"): NO_MYSQL,
     ("dagster_mysql", "MySQLEventLogStorage"): NO_MYSQL,
@@ -78,6 +75,12 @@ ALIASES: Final[Mapping[tuple[str, str], Ours | NotYet | Unified]] = {
     ("dagster_gcp", "GCSComputeLogManager"): _no_object_store("Google Cloud Storage"),
     ("dagster_azure", "AzureBlobComputeLogManager"): _no_object_store("Azure Blob Storage"),
 }
+
+UNIFIED: Final[Mapping[str, tuple[str, str, str]]] = {
+    "sqlite": (SQLITE, "SqliteRunStorage", "SqliteEventLogStorage"),
+    "postgres": (POSTGRES, "PostgresRunStorage", "PostgresEventLogStorage"),
+}
+"""What Dagster's `storage:` section may hold: the module, its run storage and its event log storage."""
 
 DAGSTER_PACKAGES: Final = frozenset(package for package, _ in ALIASES)
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from daglens.config.aliases import (
     ALIASES,
     NO_MYSQL,
-    NO_POSTGRES,
     ORCHESTRATOR_SECTIONS,
-    SQLITE,
+    UNIFIED,
     NotYet,
     Ours,
     Unified,
@@ -181,17 +180,15 @@ class SectionReader:
         return self._unified_by(key, config, place, place)
 
     def _unified_by(self, key: str, config: Any, place: KeyPath, config_path: KeyPath) -> list[Choice]:
-        if key == "sqlite":
+        if key in UNIFIED:
+            module, *class_names = UNIFIED[key]
             return [
                 choice
-                for section, class_name in zip(
-                    UNIFIED_SECTIONS, ("SqliteRunStorage", "SqliteEventLogStorage"), strict=True
-                )
-                for choice in self._import(SQLITE, class_name, config, place, config_path, section)
+                for section, class_name in zip(UNIFIED_SECTIONS, class_names, strict=True)
+                for choice in self._import(module, class_name, config, place, config_path, section)
             ]
         self._shapes.without_shape(config, config_path)
-        sentence = (NO_POSTGRES if key == "postgres" else NO_MYSQL).sentence
-        self._problems.add(ProblemCode.NOT_AVAILABLE, place, sentence)
+        self._problems.add(ProblemCode.NOT_AVAILABLE, place, NO_MYSQL.sentence)
         return []
 
     def _without(self, keys: frozenset[str], config: Any, path: KeyPath) -> Any:

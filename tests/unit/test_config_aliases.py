@@ -84,24 +84,58 @@ def test_mistakes_in_the_storage_section_are_told_once(tmp_path):
     ]
 
 
-POSTGRES = "this version of daglens has no Postgres storage yet; leave the section out to use SQLite"
+DAGSTER_POSTGRES = """
+run_storage:
+  module: dagster_postgres.run_storage
+  class: PostgresRunStorage
+  config:
+    postgres_url: "postgresql://me:planted@db:5432/x"
+event_log_storage:
+  module: dagster_postgres.event_log
+  class: PostgresEventLogStorage
+  config:
+    postgres_url: "postgresql://me:planted@db:5432/x"
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        DAGSTER_POSTGRES,
+        DAGSTER_POSTGRES.replace("dagster_postgres.run_storage", "dagster_postgres.run_storage.run_storage"),
+        DAGSTER_POSTGRES.replace("dagster_postgres.event_log", "dagster_postgres"),
+        "storage:\n  postgres:\n    postgres_url: {env: PG_URL}\n",
+        "storage:\n  postgres:\n    postgres_db: {username: me, password: {env: PG_PASSWORD}, hostname: db, db_name: x,"
+        " port: {env: PG_PORT}, params: {sslmode: prefer}, scheme: postgresql}\n    should_autocreate_tables: false\n",
+        "storage:\n  custom:\n    module: dagster_postgres.storage\n    class: DagsterPostgresStorage\n"
+        "    config:\n      postgres_url: {env: PG_URL}\n",
+    ],
+)
+def test_postgres_is_answered_by_ours(text, tmp_path):
+    """Dagster's classes and its unified section lead to one database of ours; nothing connects, no secret shows."""
+    environ = {"PG_URL": "postgresql://me:planted@db:5432/x", "PG_PASSWORD": "planted", "PG_PORT": "5432"}
+    config = load(tmp_path, text, **environ)
+    assert classes(config)[:2] == [
+        "daglens.storage.postgres.PostgresRunStorage",
+        "daglens.storage.postgres.PostgresEventLogStorage",
+    ]
+    for name in ("run_storage", "event_log_storage"):
+        assert "planted" not in str(config.sections[name].config)
+    built = config.build()
+    try:
+        assert built["event_log_storage"].projects_into(built["run_storage"])
+        assert repr(built["run_storage"].database.pool.address) == "PostgreSQL at db:5432, database x"
+    finally:
+        for storage in built.values():
+            storage.close()
 
 
 @pytest.mark.parametrize(
     ("text", "place", "sentence"),
     [
-        ("run_storage: {module: dagster_postgres.run_storage, class: PostgresRunStorage, config: {postgres_url: "
-         "postgresql://u:planted@db/x}}", "run_storage.class", POSTGRES),
-        ("run_storage: {module: dagster_postgres.run_storage.run_storage, class: PostgresRunStorage}",
-         "run_storage.class", POSTGRES),
-        ("run_storage: {module: dagster_postgres, class: PostgresRunStorage}", "run_storage.class", POSTGRES),
-        ("event_log_storage: {module: dagster_postgres.event_log, class: PostgresEventLogStorage}",
-         "event_log_storage.class", POSTGRES),
-        ("storage: {postgres: {postgres_db: {username: u, password: planted, hostname: db, db_name: x}}}",
-         "storage.postgres", POSTGRES),
         ("storage: {mysql: {mysql_url: planted}}", "storage.mysql", "daglens has no MySQL storage; "),
-        ("storage: {custom: {module: dagster_postgres.storage, class: DagsterPostgresStorage}}",
-         "storage.custom", POSTGRES),
+        ("storage: {custom: {module: dagster_mysql, class: DagsterMySQLStorage, config: {mysql_url: planted}}}",
+         "storage.custom", "daglens has no MySQL storage; "),
         ("compute_logs: {module: dagster_aws.s3.compute_log_manager, class: S3ComputeLogManager, config: {bucket: b}}",
          "compute_logs.class", "this version of daglens can't keep compute logs in S3 yet; "),
         ("compute_logs: {module: dagster_gcp.gcs.compute_log_manager, class: GCSComputeLogManager}",
@@ -124,9 +158,9 @@ def test_what_is_not_there_says_what_to_use(text, place, sentence, tmp_path):
 
 def test_unset_variables_are_told_beside_it(tmp_path):
     """All problems at once, also those in the configuration of a class that isn't there."""
-    problems = problems_of(tmp_path, "storage:\n  postgres:\n    postgres_url: {env: PG_URL}\n")
+    problems = problems_of(tmp_path, "storage:\n  mysql:\n    mysql_url: {env: MYSQL_URL}\n")
     assert len(problems) == 2
-    assert problems[1] == "dagster.yaml:3: storage.postgres.postgres_url: the environment variable PG_URL is not set"
+    assert problems[1] == "dagster.yaml:3: storage.mysql.mysql_url: the environment variable MYSQL_URL is not set"
 
 
 @pytest.mark.parametrize("name", ALIASES, ids=".".join)

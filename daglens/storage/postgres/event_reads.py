@@ -15,6 +15,10 @@ from daglens.storage.sql.rows import HEAD_COLUMNS, STEP_COLUMNS, bounded, head_o
 MAX_EXAMINED = 200_000
 """Events that one filtered read looks at."""
 
+# Of a run that is younger than the table's statistics the planner expects few events, and would fetch and sort all that
+# follow a cursor, for each page. Walked along the primary key, a page costs what a page holds.
+_ALONG_THE_KEY = "SET LOCAL enable_bitmapscan = off;"
+
 _HEADS = f"SELECT {HEAD_COLUMNS} FROM {{s}}.event_heads WHERE run_id = ANY(%(runs)s::text[])"
 
 # A head comes as a row of its own in the shape of an event: seq 0, and JSON in the last column.
@@ -25,7 +29,7 @@ _HEAD_ROW = (
 
 _EVENT = "e.seq, e.event_id, e.event_type, e.step_key, e.level, e.message, e.timestamp_us, e.data"
 
-_STEPS = f"""
+_STEPS = f"""{_ALONG_THE_KEY}
 SELECT h.run_id, s.* FROM {{s}}.event_heads AS h CROSS JOIN LATERAL (
     SELECT {STEP_COLUMNS} FROM {{s}}.event_steps AS f WHERE f.run_key = h.run_key{{chosen}}
     ORDER BY f.first_seq LIMIT %(limit)s
@@ -127,7 +131,7 @@ def _read_one(database: PostgresDatabase, plan: _Plan) -> None:
     if not texts_that_may_be_stored([plan.query.run_id]):
         return
     values: dict[str, Any] = {"run": plan.query.run_id}
-    sql = f"""
+    sql = f"""{_ALONG_THE_KEY}
 WITH head AS MATERIALIZED (SELECT {HEAD_COLUMNS} FROM {{s}}.event_heads WHERE run_id = %(run)s)
 SELECT run_id, {_HEAD_ROW} FROM head"""
     if plan.limit:
@@ -152,7 +156,7 @@ def _read_many(database: PostgresDatabase, plans: Sequence[_Plan]) -> None:
             last = f"SELECT last_seq FROM head WHERE run_id = %(run{n})s"
             parts.append(f"({_page(plan, key, last, str(n), values)})")
     heads = f"SELECT run_id, {_HEAD_ROW} FROM head"
-    sql = f"""
+    sql = f"""{_ALONG_THE_KEY}
 WITH head AS MATERIALIZED (SELECT {HEAD_COLUMNS} FROM {{s}}.event_heads WHERE run_id = ANY(%(runs)s::text[]))
 {" UNION ALL ".join([heads, *parts])}"""
     head_rows: dict[str, tuple[Any, ...]] = {}

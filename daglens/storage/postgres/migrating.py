@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterable
 from io import StringIO
 
 import psycopg2
@@ -16,9 +17,10 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from daglens.storage.errors import StorageUnavailable
 from daglens.storage.postgres.config import Address
+from daglens.storage.postgres.database import PostgresDatabase
 from daglens.storage.postgres.failures import code_of, unavailable
+from daglens.storage.postgres.readiness import SchemaState
 
 SCRIPTS = "daglens.storage:migrations"
 
@@ -26,7 +28,7 @@ SCRIPTS = "daglens.storage:migrations"
 _one_at_a_time = threading.Lock()
 
 
-def upgrade(address: Address, schema: str, *, scripts: str = SCRIPTS, target: str = "head") -> None:
+def upgrade(address: Address, schema: str) -> None:
     """Run the migrations that the schema lacks, in one transaction, all or none; the schema itself is made if missing.
 
     Several processes may do so at once: they take turns, and the later ones find nothing to do.
@@ -42,9 +44,9 @@ def upgrade(address: Address, schema: str, *, scripts: str = SCRIPTS, target: st
             # Held to the end of the transaction, also where that is another server connection's (PgBouncer).
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (_lock_number(schema),))
             _make_schema(connection, schema)
-            config = _config(schema, scripts)
+            config = _config(schema)
             config.attributes["connection"] = connection
-            command.upgrade(config, target)
+            command.upgrade(config, "head")
     except DBAPIError as error:
         cause = error.orig if error.orig is not None else error
         hint = ""
@@ -57,13 +59,13 @@ def upgrade(address: Address, schema: str, *, scripts: str = SCRIPTS, target: st
         engine.dispose()
 
 
-def sql(schema: str, revision: str | None, *, scripts: str = SCRIPTS) -> str:
+def sql(schema: str, revision: str | None) -> str:
     """The statements that `upgrade` would run, for somebody to read and run.
 
     Args:
         revision: What the schema is at; "" or None: nothing is there yet.
     """
-    config = _config(schema, scripts)
+    config = _config(schema)
     config.output_buffer = output = StringIO()
     config.attributes["dialect"] = "postgresql"
     with _one_at_a_time:
@@ -72,9 +74,9 @@ def sql(schema: str, revision: str | None, *, scripts: str = SCRIPTS) -> str:
     return begin + output.getvalue()
 
 
-def _config(schema: str, scripts: str) -> Config:
+def _config(schema: str) -> Config:
     config = Config()
-    config.set_main_option("script_location", scripts)
+    config.set_main_option("script_location", SCRIPTS)
     config.attributes["schema"] = schema
     return config
 
@@ -92,4 +94,54 @@ def _lock_number(schema: str) -> int:
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-__all__ = ["SCRIPTS", "StorageUnavailable", "sql", "upgrade"]
+class Migration:
+    """One schema, to be looked at and brought up to date by somebody who may change tables."""
+
+    def __init__(self, database: PostgresDatabase) -> None:
+        self._database = database
+
+    @classmethod
+    def of(cls, storages: Iterable[object]) -> list[Migration]:
+        """One for each schema that the storages stand on; storages that migrate when they are opened have none."""
+        databases = {id(d): d for s in storages if isinstance(d := getattr(s, "database", None), PostgresDatabase)}
+        return [cls(database) for database in databases.values()]
+
+    @property
+    def place(self) -> str:
+        """Where it is, without secrets."""
+        return f'{self._database.pool.address}, schema "{self._database.schema}"'
+
+    def state(self) -> SchemaState:
+        """What stands there now.
+
+        Raises:
+            StorageUnavailable: It can't be reached.
+        """
+        return self._database.state()
+
+    def upgrade(self) -> SchemaState:
+        """Bring it up to date, or set it up; the state afterwards.
+
+        Raises:
+            StorageSchemaMismatch: It is newer than this version.
+            StorageUnavailable: It can't be reached, is somebody else's, or the user may not do it.
+        """
+        state = self.state()
+        if state.is_empty or state.is_older:
+            state.check_server()
+            upgrade(self._database.pool.address, self._database.schema)
+            state = self.state()
+        state.check()
+        return state
+
+    def sql(self) -> str:
+        """What `upgrade` would run; "" when there is nothing to do.
+
+        Raises:
+            StorageSchemaMismatch, StorageUnavailable: As `upgrade`.
+        """
+        state = self.state()
+        if state.is_empty or state.is_older:
+            return sql(self._database.schema, state.revision)
+        state.check()
+        return ""

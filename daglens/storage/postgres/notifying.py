@@ -35,21 +35,24 @@ class Notifier:
         self._channel = news_channel(schema)
         self._send = send
         self._lock = threading.Lock()
-        self._wake = threading.Condition(self._lock)
+        self._work = threading.Semaphore(0)
         self._waiting: dict[str, None] = {}
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     def tell(self, run_ids: Iterable[str]) -> None:
         """Runs have news. Returns at once."""
         with self._lock:
-            if self._closed:
+            if self._closed.is_set():
                 return
+            first = not self._waiting
             self._waiting |= dict.fromkeys(run_ids)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="daglens-postgres-notify", daemon=True)
                 self._thread.start()
-            self._wake.notify()
+        if first:
+            # Not for each append: the thread would wake only to sleep on.
+            self._work.release()
 
     def echo(self, channel: str) -> None:
         """Notify a channel by the same way as everything else; an error is the caller's.
@@ -61,33 +64,32 @@ class Notifier:
 
     def close(self) -> None:
         """Send what waits, for two seconds at most, and end the thread."""
-        with self._lock:
-            self._closed = True
-            self._wake.notify()
-            thread = self._thread
+        self._closed.set()
+        self._work.release()
+        thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(_FLUSH_S)
 
     def _run(self) -> None:
-        pause_s = 0.0
         while True:
+            self._work.acquire()
             with self._lock:
-                if pause_s and not self._closed:
-                    self._wake.wait_for(lambda: self._closed, pause_s)
-                self._wake.wait_for(lambda: self._closed or self._waiting)
-                if not self._waiting:
-                    return
                 runs = list(self._waiting)
                 self._waiting.clear()
-            # Beyond that many a watcher looks at all its runs sooner than it hears of each.
-            names = runs if len(runs) <= _MOST_RUNS else [""]
-            try:
-                self._send(_NOTIFY, {"channel": self._channel, "runs": text_array(names)})
-                pause_s = PAUSE_S
-            except StorageUnavailable as error:
-                log.debug("other processes were not told of news: %s", error)
-                pause_s = _RETRY_S
-            except Exception:
-                # A hint only: who watches polls as well.
-                log.warning("other processes were not told of news", exc_info=True)
-                pause_s = _RETRY_S
+            if runs:
+                self._closed.wait(PAUSE_S if self._sent(runs) else _RETRY_S)
+            elif self._closed.is_set():
+                return
+
+    def _sent(self, runs: list[str]) -> bool:
+        # Beyond that many a watcher looks at all its runs sooner than it hears of each.
+        names = runs if len(runs) <= _MOST_RUNS else [""]
+        try:
+            self._send(_NOTIFY, {"channel": self._channel, "runs": text_array(names)})
+            return True
+        except StorageUnavailable as error:
+            log.debug("other processes were not told of news: %s", error)
+        except Exception:
+            # A hint only: who watches polls as well.
+            log.warning("other processes were not told of news", exc_info=True)
+        return False

@@ -13,7 +13,7 @@ _STATE = """SET LOCAL statement_timeout = %(timeout)s;
 SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_setting('server_version_num')::int,
     to_regclass(%(versions)s) IS NOT NULL, to_regclass(%(heads)s) IS NOT NULL, (
         SELECT min(c.relname) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> 'alembic_version'
     )"""
 
 OLDEST_SERVER = 120000
@@ -113,7 +113,7 @@ def read_state(connection: Connection, address: Address, schema: str, timeout_ms
         encoding, standby, version, has_versions, has_heads, table = cursor.fetchone()
         revision = None
         # Another program's alembic_version tells nothing of us.
-        if has_versions and (has_heads or table == "alembic_version"):
+        if has_versions and (has_heads or table is None):
             cursor.execute(f'SELECT version_num FROM "{schema}".alembic_version')
             row = cursor.fetchone()
             revision = row[0] if row else ""
