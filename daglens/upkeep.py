@@ -3,19 +3,24 @@ own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from daglens.instance import Instance
 from daglens.storage import event_types as et
+from daglens.storage.contract import RunStorage
 from daglens.storage.records import (
+    FINAL_STATUSES,
     EventDraft,
+    EventQuery,
+    Head,
     LogLevel,
     RunFilter,
     RunParts,
     RunPosition,
     RunRecord,
+    RunSlice,
     RunStatus,
 )
 
@@ -24,6 +29,7 @@ PRESUMED_EVENT_ID = "daglens:presumed-failure"
 
 _PAGE_RUNS = 500
 _DELETE_EVENTS = 10_000
+_PAGE_ARTIFACTS = 1_000
 
 UNFINISHED = tuple(status for status in RunStatus if not status.is_final)
 
@@ -109,12 +115,48 @@ def _presumed_failure(heard_us: int, timeout_s: int) -> EventDraft:
 
 
 @dataclass(frozen=True, slots=True)
+class Deletable:
+    """What a deletion by filter takes.
+
+    Attributes:
+        finished: Ids of runs that have ended, oldest first.
+        has_more: There are more finished ones beyond them.
+        unfinished: Ids of runs that match but have not ended, oldest first: they stay.
+    """
+
+    finished: Sequence[str]
+    has_more: bool
+    unfinished: Sequence[str]
+
+
+def deletable(runs: RunStorage, filter: RunFilter, limit: int) -> Deletable:
+    """The runs that a deletion by `filter` takes and leaves, at most `limit` (0 … 1,000) of each."""
+
+    def page(statuses: Iterable[RunStatus]) -> RunSlice:
+        wanted = set(statuses) if filter.statuses is None else set(statuses) & set(filter.statuses)
+        narrowed = replace(filter, statuses=tuple(sorted(wanted)))
+        return runs.page(narrowed, newest_first=False, limit=limit, parts=RunParts.NONE)
+
+    finished, unfinished = page(FINAL_STATUSES), page(UNFINISHED)
+    return Deletable(
+        finished=[run.run_id for run in finished.runs],
+        has_more=finished.has_more,
+        unfinished=[run.run_id for run in unfinished.runs],
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class DeletedRun:
-    """What went with a run. `bytes` are those of compute logs and artifacts."""
+    """What went, or would go, with a run. `bytes` are those of compute logs and artifacts.
+
+    Attributes:
+        was_there: False when somebody else removed its row meanwhile.
+    """
 
     run_id: str
     events: int
     bytes: int
+    was_there: bool = True
 
 
 def delete_run(instance: Instance, run_id: str) -> DeletedRun:
@@ -131,5 +173,37 @@ def delete_run(instance: Instance, run_id: str) -> DeletedRun:
         events += gone
         if gone < _DELETE_EVENTS:
             break
-    instance.runs.delete([run_id])
-    return DeletedRun(run_id, events, gone_bytes)
+    rows = instance.runs.delete([run_id])
+    return DeletedRun(run_id, events, gone_bytes, was_there=rows > 0)
+
+
+def would_delete(instance: Instance, run_ids: Sequence[str]) -> list[DeletedRun]:
+    """What `delete_run` would remove with each of these runs (at most 1,000), in order. Changes nothing."""
+    heads = instance.events.heads(run_ids)
+    logs = instance.compute_logs.list(run_ids)
+    return [
+        DeletedRun(
+            run_id,
+            _events_left(instance, heads.get(run_id)),
+            sum(file.size_bytes for file in logs.get(run_id, ())) + _artifact_bytes(instance, run_id),
+        )
+        for run_id in run_ids
+    ]
+
+
+def _events_left(instance: Instance, head: Head | None) -> int:
+    if head is None or not head.deleted:
+        return 0 if head is None else head.last_seq
+    # A deletion was interrupted: events go from the front.
+    (first,) = instance.events.read([EventQuery(head.run_id, limit=1)])
+    return head.last_seq - first.events[0].seq + 1 if first.events else 0
+
+
+def _artifact_bytes(instance: Instance, run_id: str) -> int:
+    total, after = 0, None
+    while True:
+        found = instance.artifacts.list(run_id, after, _PAGE_ARTIFACTS)
+        total += sum(artifact.size_bytes for artifact in found.artifacts)
+        if not found.has_more or not found.artifacts:
+            return total
+        after = found.artifacts[-1].path

@@ -6,6 +6,7 @@ Some of these become members of result unions (InvalidCursor, InvalidFilter); th
 from __future__ import annotations
 
 from daglens.storage.errors import DaglensError
+from daglens.storage.records import RunStatus
 
 
 class InvalidCursor(DaglensError):
@@ -36,6 +37,33 @@ class NothingLive(DaglensError):
     """Nothing can be waited for or watched here."""
 
     code = "NOTHING_LIVE"
+
+
+class InvalidInput(DaglensError):
+    """A value of the input can't be taken; nothing was stored."""
+
+    code = "INVALID_INPUT"
+
+    def __init__(self, path: str, hint: str, *, code: str | None = None) -> None:
+        """
+        Args:
+            path: Of the bad value, e.g. `events.3.data`; what stands in an argument `input` begins below it.
+            code: What clients are told in place of INVALID_INPUT.
+        """
+        self.path = path
+        self.told_code = code or self.code
+        super().__init__(hint)
+
+
+class RunNotTerminable(DaglensError):
+    """The run has ended already; there is nothing to stop."""
+
+    code = "RUN_NOT_TERMINABLE"
+
+    def __init__(self, run_id: str, status: RunStatus) -> None:
+        self.run_id = run_id
+        self.status = status
+        super().__init__(f"Its status is {status}.")
 
 
 class NotImplementedHere(DaglensError):

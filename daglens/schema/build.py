@@ -14,6 +14,7 @@ from daglens.schema.event_objects import EVENT_TYPES
 from daglens.schema.masking import Cleaner, masked
 from daglens.schema.metadata import METADATA_TYPES
 from daglens.schema.mutation import Mutation
+from daglens.schema.mutation_errors import HANDLERS as MUTATION_HANDLERS
 from daglens.schema.query import Query
 from daglens.schema.scalars import SCALARS
 from daglens.schema.subscription import Subscription
@@ -41,6 +42,6 @@ def build_schema(*, read_only: bool = False, extensions: Iterable[Extension] = (
         subscription=Subscription,
         types=[*EVENT_TYPES, *METADATA_TYPES],
         config=StrawberryConfig(scalar_map=SCALARS),
-        exception_handlers=HANDLERS,
+        exception_handlers=(*HANDLERS, *MUTATION_HANDLERS),
         extensions=[ParsedOnce, ValidatedOnce, *extensions],
     )

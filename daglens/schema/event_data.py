@@ -134,6 +134,11 @@ class Fields:
         """A finite number, or None."""
         return _number_or_none(self._data.get(key))
 
+    def duration_or_none(self, key: str) -> float | None:
+        """Seconds, never below 0 (a writer's clock may have been set back), or None."""
+        number = self.number_or_none(key)
+        return None if number is None else max(0.0, number)
+
     def boolean(self, key: str) -> bool:
         """A truth value that has to be there."""
         return _boolean(self._data.get(key))

@@ -70,7 +70,7 @@ TYPES: dict[str, tuple[type[Event], Read]] = {
     ),
     et.STEP_SUCCESS: (
         step.ExecutionStepSuccessEvent,
-        lambda data: {"duration_seconds": data.number_or_none("durationSeconds")},
+        lambda data: {"duration_seconds": data.duration_or_none("durationSeconds")},
     ),
     et.STEP_FAILURE: (
         step.ExecutionStepFailureEvent,
@@ -81,7 +81,7 @@ TYPES: dict[str, tuple[type[Event], Read]] = {
         step.ExecutionStepUpForRetryEvent,
         lambda data: {
             "error": data.error_or_none("error"),
-            "seconds_to_wait": data.number_or_none("secondsToWait"),
+            "seconds_to_wait": data.duration_or_none("secondsToWait"),
         },
     ),
     et.STEP_RESTARTED: (step.ExecutionStepRestartEvent, lambda data: {"attempt": data.integer("attempt")}),

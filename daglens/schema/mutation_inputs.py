@@ -2,6 +2,8 @@
 
 import strawberry
 
+from daglens.resolvers.event_input import GivenEvent
+from daglens.schema.arguments import given
 from daglens.schema.enums import ComputeIO, ComputeLogEncoding, LogLevel, RunStatus
 from daglens.schema.scalars import JSON, BigInt, DateTime
 
@@ -56,6 +58,18 @@ class EventInput:
         "Absent lists are empty; an absent attempt is the step's present one, an absent\npipelineName the run's. What "
         "the type promises and can't be filled in is InvalidInputError, as is a STEP_… event without stepKey.",
     )
+
+    def to_given(self) -> GivenEvent:
+        """The event as the resolvers take it; not checked yet (`resolvers.event_input`)."""
+        return GivenEvent(
+            event_type=self.event_type,
+            step_key=given(self.step_key),
+            level=self.level,
+            message=self.message,
+            timestamp_us=given(self.timestamp),
+            event_id=given(self.event_id),
+            data=given(self.data),
+        )
 
 
 @strawberry.input(description="Bytes for a step's stdout or stderr.")

@@ -86,7 +86,7 @@ ReportEventsResult = Annotated[
     strawberry.union("ReportEventsResult", description="What was stored, or why nothing was."),
 ]
 HeartbeatResult = Annotated[
-    Union[HeartbeatSuccess, RunNotFoundError],
+    Union[HeartbeatSuccess, RunNotFoundError, InvalidInputError],
     strawberry.union("HeartbeatResult", description="The run, or why there is none."),
 ]
 AppendComputeLogResult = Annotated[

@@ -10,16 +10,7 @@ from graphql.type import GraphQLList
 from daglens.schema.build import build_schema
 from tests.api.conftest import Api
 
-NOT_IMPLEMENTED = [
-    "Mutation.addRunTags",
-    "Mutation.appendComputeLog",
-    "Mutation.createRun",
-    "Mutation.deleteRuns",
-    "Mutation.heartbeat",
-    "Mutation.reportEvents",
-    "Mutation.terminateRun",
-    "Subscription.runs",
-]
+NOT_IMPLEMENTED = ["Subscription.runs"]
 
 
 def some_value(type_: Any) -> Any:

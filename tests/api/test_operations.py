@@ -36,7 +36,10 @@ async def served(schema: DaglensSchema, tmp_path: Path) -> AsyncIterator[Api]:
 
 
 def is_implemented(operation: Any) -> bool:
+    """Whether an operation reads, and only what works. Those that write are in test_mutation_operations.py."""
     root = operation.operation.value.capitalize()
+    if root == "Mutation":
+        return False
     return not any(f"{root}.{field.name.value}" in NOT_IMPLEMENTED for field in operation.selection_set.selections)
 
 
