@@ -136,17 +136,19 @@ async def test_hint_or_poll_is_enough(history: History, poll_s: float) -> None:
         await viewer.close()
 
 
-async def test_filter_moves_the_cursor(history: History) -> None:
-    """Events left out move the cursor; at least every 1,000 of them an empty batch says so."""
+@pytest.mark.parametrize("matching", [[], [1], [3501], [1200, 1201, 3000]])
+async def test_filter_moves_the_cursor(history: History, hub: LiveHub, matching: list[int]) -> None:
+    """Events left out move the cursor; at least every 1,000 of them a batch says so."""
     history.create()
-    history.write(3500)
-    history.write(1, event_type=et.ENGINE_EVENT)
-    async with hub_of(history) as hub:
-        viewer = Viewer(hub, filter=EventFilter(event_types=[et.ENGINE_EVENT]))
-        await viewer.through(3501)
-        assert viewer.seqs == [3501]
-        ends = [0, *(batch.through_seq for batch in viewer.batches)]
-        assert max(end - start for start, end in itertools.pairwise(ends)) <= 1000
+    kinds = [et.ENGINE_EVENT if seq in matching else et.LOG_MESSAGE for seq in range(1, 3502)]
+    history.instance.append("run", [EventDraft(kind) for kind in kinds])
+    viewer = Viewer(hub, filter=EventFilter(event_types=[et.ENGINE_EVENT]))
+    await viewer.through(3501)
+    assert viewer.seqs == matching
+    ends = [0, *(batch.through_seq for batch in viewer.batches)]
+    assert max(end - start for start, end in itertools.pairwise(ends)) <= 1000
+    assert [batch.caught_up for batch in viewer.batches] == [False] * (len(ends) - 2) + [True]
+    await viewer.close()
 
 
 async def test_filtered_feed_says_now_and_then_that_it_moved(history: History) -> None:
@@ -208,8 +210,11 @@ async def test_presumed_failure_does_not_end_the_feed(history: History, hub: Liv
     first = await viewer.next()
     assert isinstance(first, EventBatch)
     assert first.run_status is RunStatus.FAILURE
-    await other.all()  # the same wait has passed for both
+    reading = asyncio.create_task(viewer.next())
+    await other.all()  # the wait that ends a feed has passed for both
+    assert not reading.done()
     history.end()
+    await reading
     assert await viewer.all() == [1, 2]
     assert viewer.batches[-1].run_status is RunStatus.SUCCESS
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket as sockets
+import threading
 from typing import Any
 
 import httpx
 import pytest
 
 from daglens.instance import Instance
+from daglens.resolvers.live import LiveHub
 from daglens.storage.records import NewRun
 from daglens.testing.server import LiveServer
 from tests.server.conftest import Serve, create, until, write
@@ -187,8 +190,6 @@ LONG_POLL = """query($runId: ID!, $after: Cursor) {
 
 def test_long_poll_is_woken(server: LiveServer, http: httpx.Client, instance: Instance) -> None:
     """A long poll waits on the event loop and answers with the first new event."""
-    import threading
-
     create(instance)
     answers: list[Any] = []
     body = {"query": LONG_POLL, "variables": {"runId": "run"}}
@@ -204,10 +205,12 @@ def test_long_poll_is_woken(server: LiveServer, http: httpx.Client, instance: In
     until(lambda: server.on_loop(lambda: server.hub.feeds) == 0)
 
 
-def test_long_poll_of_somebody_who_left(server: LiveServer, instance: Instance) -> None:
-    """A client that goes away in the middle of a long poll leaves nothing."""
-    import socket as sockets
-
+def test_long_poll_of_somebody_who_left(
+    server: LiveServer, instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that goes away in the middle of a long poll leaves nothing, long before its time is up."""
+    wait = LiveHub.wait_for_events
+    monkeypatch.setattr(LiveHub, "wait_for_events", lambda hub, run_id, seq, time_s: wait(hub, run_id, seq, 3600.0))
     create(instance)
     body = json.dumps({"query": LONG_POLL, "variables": {"runId": "run"}}).encode()
     host, port = server.url.removeprefix("http://").split(":")
