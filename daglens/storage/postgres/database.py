@@ -44,8 +44,8 @@ class PostgresDatabase:
     def __init__(self, config: PostgresConfig) -> None:
         self.schema = config.schema_name
         self.pool = ConnectionPool.shared(config)
-        self.on_statement: Callable[[str], None] | None = None
-        """For tests: called with the text of every message that is sent."""
+        self.on_message: Callable[[str, Parameters], None] | None = None
+        """For tests: called with the statements and parameters of every message that is sent."""
         self._autocreate = config.should_autocreate_tables
         self._durability = config.durability
         self._timeout_s = config.statement_timeout_s
@@ -188,8 +188,8 @@ class PostgresDatabase:
         return unavailable(self.pool.address, error, hint)
 
     def _send(self, connection: Connection, sql: str, parameters: Parameters) -> Rows:
-        if self.on_statement is not None:
-            self.on_statement(sql)
+        if self.on_message is not None:
+            self.on_message(sql, parameters)
         with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return [] if cursor.description is None else cursor.fetchall()

@@ -150,7 +150,7 @@ def _read_many(database: PostgresDatabase, plans: Sequence[_Plan]) -> None:
         if simple:
             parts.append(_simple_pages(simple, forward=direction, values=values))
     for n, plan in enumerate(plans):
-        if plan.limit and plan.query.filter is not None:
+        if plan.limit and plan.query.filter is not None and _may_be(plan):
             values[f"run{n}"] = plan.query.run_id
             key = f"SELECT run_key FROM head WHERE run_id = %(run{n})s"
             last = f"SELECT last_seq FROM head WHERE run_id = %(run{n})s"
@@ -198,7 +198,8 @@ def _page(plan: _Plan, key: str, last: str, number: str, values: dict[str, Any])
     """SQL for one page; its first column is `number`, or the run id without one."""
     conditions = [f"e.run_key = ({key})"]
     after = f"%(after{number})s"
-    values[f"after{number}"] = plan.after
+    # Before the first event every place is the same; and taking something off it must stay a number.
+    values[f"after{number}"] = None if plan.after is None else max(0, plan.after)
     if plan.query.filter is not None:
         if plan.forward:
             low = max(0, plan.after or 0)

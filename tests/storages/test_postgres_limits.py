@@ -1,0 +1,181 @@
+"""Ends of numbers and lengths: the last seq, keys beyond 32 bits, values longer than an index takes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from daglens.storage.errors import RunFull
+from daglens.storage.postgres import (
+    PostgresConfig,
+    PostgresDatabase,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    event_reads,
+)
+from daglens.storage.postgres.run_reads import VALUE_START
+from daglens.storage.records import (
+    MAX_SEQ,
+    EventDraft,
+    EventFilter,
+    EventQuery,
+    EventsOrder,
+    NewRun,
+    RunFilter,
+    TagFilter,
+)
+from tests.storages.postgres_server import PostgresServer
+
+BEYOND_32_BITS = 2**40
+
+
+@pytest.fixture
+def database(postgres_config: PostgresConfig) -> Iterator[PostgresDatabase]:
+    made = PostgresDatabase(postgres_config)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def events(database: PostgresDatabase) -> PostgresEventLogStorage:
+    return PostgresEventLogStorage(database)
+
+
+@pytest.fixture
+def runs(database: PostgresDatabase) -> PostgresRunStorage:
+    return PostgresRunStorage(database)
+
+
+def logged(*ids: str | None) -> list[EventDraft]:
+    return [EventDraft("LOG_MESSAGE", event_id=event_id) for event_id in ids]
+
+
+def test_run_is_full(postgres: PostgresServer, postgres_schema: str, events: PostgresEventLogStorage) -> None:
+    """The last seq is given out; what goes beyond is refused whole; a retry of what is there is still a duplicate."""
+    events.append("r1", [])
+    postgres.execute(f"UPDATE {postgres_schema}.event_heads SET last_seq = {MAX_SEQ - 2}")
+    step = EventDraft("STEP_START", step_key="s")
+    for batch in (logged("a", "b", "c"), [step, step, step]):
+        with pytest.raises(RunFull):
+            events.append("r1", batch)
+    assert events.heads(["r1"])["r1"].last_seq == MAX_SEQ - 2
+    assert events.append("r1", logged("a", "b")).last_seq == MAX_SEQ
+    with pytest.raises(RunFull):
+        events.append("r1", logged(None))
+    assert events.append("r1", logged("b", "a")).duplicates == 2
+    (page,) = events.read([EventQuery("r1", after_seq=MAX_SEQ - 1)])
+    assert [event.seq for event in page.events] == [MAX_SEQ]
+    (page,) = events.read([EventQuery("r1", order=EventsOrder.NEWEST_FIRST, limit=2)])
+    assert [event.seq for event in page.events] == [MAX_SEQ, MAX_SEQ - 1]
+
+
+def test_keys_beyond_32_bits(postgres: PostgresServer, postgres_schema: str, events: PostgresEventLogStorage) -> None:
+    """The run after the one of number 2^40 is written, read and deleted like any other."""
+    postgres.execute(f"ALTER SEQUENCE {postgres_schema}.event_heads_run_key_seq RESTART WITH {BEYOND_32_BITS}")
+    events.append("r2", [EventDraft("STEP_START", step_key="s", event_id="a"), *logged("b")])
+    assert events.append("r2", logged("b", "c")).duplicates == 1
+    assert postgres.execute(f"SELECT DISTINCT run_key FROM {postgres_schema}.events") == [(BEYOND_32_BITS,)]
+    one, two = events.read([EventQuery("r2"), EventQuery("r2", filter=EventFilter(event_types=["STEP_START"]))])
+    assert [len(one.events), len(two.events)] == [3, 1]
+    assert [step.step_key for step in events.steps(["r2"])["r2"]] == ["s"]
+    events.close_runs(["r2"])
+    assert events.delete("r2") == 3
+
+
+def test_changes_beyond_32_bits(postgres: PostgresServer, postgres_schema: str, runs: PostgresRunStorage) -> None:
+    """The feed's counter has 64 bits."""
+    runs.add(NewRun("r0", "nightly"))
+    postgres.execute(f"UPDATE {postgres_schema}.run_feed SET last_change = {BEYOND_32_BITS}")
+    position = runs.changes(None, 1).position
+    runs.add(NewRun("r1", "nightly"))
+    assert list(runs.changes(position, 10).changed) == ["r1"]
+
+
+@pytest.mark.parametrize("order", list(EventsOrder))
+@pytest.mark.parametrize("together", [False, True])
+def test_filtered_read_looks_so_far_and_says_where(
+    events: PostgresEventLogStorage, monkeypatch: pytest.MonkeyPatch, order: EventsOrder, together: bool
+) -> None:
+    """It stops without an event, says how far it came, and the walk goes on from there to the one that matches."""
+    monkeypatch.setattr(event_reads, "MAX_EXAMINED", 10)
+    rare = [EventDraft("RARE")]
+    events.append("r1", [*rare, *logged(*[None] * 48), *rare])
+    found, place, pages = [], None, 0
+    while True:
+        query = EventQuery("r1", place, 5, EventFilter(event_types=["RARE"]), order)
+        page = events.read([query, query] if together else [query])[-1]
+        found += [event.seq for event in page.events]
+        pages += 1
+        if not page.has_more:
+            break
+        assert page.through_seq != place
+        place = page.through_seq
+    assert sorted(found) == [1, 50]
+    assert pages == 5
+
+
+@pytest.mark.parametrize("place", [-(2**63), -1, 0, 2**31, 2**63 - 1, 2**70])
+@pytest.mark.parametrize("filter", [None, EventFilter(min_level=10)])
+def test_cursors_far_away(events: PostgresEventLogStorage, place: int, filter: EventFilter | None) -> None:
+    """A place before the first event or far beyond the last reads as one: all events or none, forward or backward."""
+    events.append("r1", logged(None, None, None))
+    for queries in (1, 2):
+        up = events.read([EventQuery("r1", place, 10, filter)] * queries)[0]
+        down = events.read([EventQuery("r1", place, 10, filter, EventsOrder.NEWEST_FIRST)] * queries)[0]
+        assert [event.seq for event in up.events] == ([1, 2, 3] if place <= 0 else [])
+        assert [event.seq for event in down.events] == ([] if place <= 0 else [3, 2, 1])
+        assert not up.has_more
+        assert not down.has_more
+
+
+def test_many_filtered_queries(events: PostgresEventLogStorage) -> None:
+    """Hundreds of queries with filters in one read, some of the same run, of none, and of what can be none."""
+    for run in range(5):
+        events.append(f"r{run}", [EventDraft("RARE"), *logged(None, None)])
+    names = [*(f"r{n}" for n in range(6)), "a\0b"]
+    queries = [
+        EventQuery(
+            names[n % 7], limit=n % 3, filter=EventFilter(event_types=["RARE", "LOG_MESSAGE"]) if n % 2 else None
+        )
+        for n in range(400)
+    ]
+    for query, answer in zip(queries, events.read(queries), strict=True):
+        there = query.run_id not in ("r5", "a\0b")
+        assert [event.seq for event in answer.events] == ([1, 2][: query.limit] if there else [])
+        assert (answer.head is not None) is there
+
+
+def test_longest_names_with_a_long_value(runs: PostgresRunStorage) -> None:
+    """Key, value and run id as long as may be, of characters that don't compress: they are stored and found."""
+    chosen = random.Random(7)
+
+    def text(length: int) -> str:
+        return "".join(chr(chosen.randint(0x10000, 0x1FFFF)) for _ in range(length))
+
+    run_id, key, value, pipeline = text(255), text(255), text(5000), text(255)
+    runs.add(NewRun(run_id, pipeline, tags=((key, value),), parent_run_id=run_id, root_run_id=run_id))
+    for filter in (
+        RunFilter(tags=[TagFilter(key, value)]),
+        RunFilter(tags=[TagFilter(key)]),
+        RunFilter(pipeline_names=[pipeline]),
+        RunFilter(parent_run_id=run_id),
+    ):
+        assert [run.run_id for run in runs.page(filter).runs] == [run_id]
+    assert list(runs.tag_values(key, "", 10)) == [value]
+
+
+def test_values_that_begin_alike(runs: PostgresRunStorage) -> None:
+    """Values that are equal as far as the index looks are told apart: in filters, and in completions by any prefix."""
+    start = "x" * VALUE_START
+    values = sorted(["x", start[:-1], start, start + "a", start + "ab", start + "b", start + "é", "y", "x" * 500])
+    for n, value in enumerate((*values, *values)):
+        runs.add(NewRun(f"r{n}", "nightly", tags=(("k", value),)))
+    for n, value in enumerate(values):
+        found = runs.page(RunFilter(tags=[TagFilter("k", value)]), newest_first=False).runs
+        assert [run.run_id for run in found] == [f"r{n}", f"r{n + len(values)}"]
+    for prefix in ("", "x", start[:-1], start, start + "a", start + "b", start + "c", "x" * 300, "y", "z"):
+        expected = [value for value in values if value.startswith(prefix)]
+        assert list(runs.tag_values("k", prefix, 100)) == expected, prefix
+        assert list(runs.tag_values("k", prefix, 2)) == expected[:2], prefix
