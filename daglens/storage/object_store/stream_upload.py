@@ -1,0 +1,94 @@
+"""From one file of a spool to the store, part by part."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from daglens.storage.errors import LogClosed, StorageUnavailable
+from daglens.storage.object_store.chain import MERGE_COUNT, PART_BYTES, Chain, Part
+from daglens.storage.object_store.keys import part_name
+from daglens.storage.object_store.spool import Spool
+from daglens.storage.object_store.streams import Stream
+from daglens.storage.records import ComputeIO
+
+_FOREIGN_WRITERS = 50
+"""How often in a row somebody else may be first before it is no coincidence."""
+
+
+class StreamUpload:
+    """One stream on its way. Not for two threads at once; every method may raise StorageUnavailable or OSError, and
+    the same call then goes on."""
+
+    def __init__(self, spool: Spool, io: ComputeIO, stream: Stream) -> None:
+        """Call `begin` before anything else."""
+        self.stream = stream
+        self._spool = spool
+        self._io = io
+        self._at = 0
+        self._sent = 0
+        self._pending = 0
+        # Parts of ours that are not merged yet, and where their bytes stand in the file.
+        self._own: list[tuple[Part, int]] = []
+
+    def begin(self, chain: Chain) -> None:
+        """Go on where the log ends; `chain` is what is in the store now."""
+        base = self._spool.state.base.setdefault(self._io.value, chain.end)
+        self._at = chain.end
+        self._sent = min(max(0, chain.end - base), self._spool.size(self._io))
+
+    @property
+    def left_bytes(self) -> int:
+        """How much of the file is not stored yet."""
+        return self._spool.size(self._io) - self._sent
+
+    def advance(self) -> None:
+        """Store what is new, as parts.
+
+        Raises:
+            LogClosed: Somebody else closed the log.
+        """
+        foreign = 0
+        while (left := self.left_bytes) > 0:
+            # After a failure the same bytes again, not those that came since: the first try may have arrived.
+            data = self._spool.read(self._io, self._sent, self._pending or min(left, PART_BYTES))
+            if not data:
+                return  # the step made its file shorter meanwhile
+            self._pending = len(data)
+            if self.stream.put(self._at, data) or self.stream.part_is(self._at, data):
+                self._stored(len(data))
+                foreign = 0
+                continue
+            self._pending = 0
+            chain = self.stream.chain()
+            foreign += 1
+            if chain.complete:
+                raise LogClosed
+            if foreign == _FOREIGN_WRITERS:
+                raise StorageUnavailable("Others write to the same log all the time.")
+            self._at = chain.end
+
+    def finish(self, truncated: bool) -> None:
+        """Close the log behind what was stored, and make few parts of many."""
+        chain = self.stream.close(truncated=truncated)
+        # What is not merged is read all the same.
+        with suppress(StorageUnavailable, OSError):
+            self.stream.merge(chain.parts, at_end=True, read=self._read)
+
+    def _stored(self, size_bytes: int) -> None:
+        part = Part(self._at, size_bytes, part_name(self._at), False)
+        self._own.append((part, self._sent))
+        self._at = part.end
+        self._sent += size_bytes
+        self._pending = 0
+        if len(self._own) >= MERGE_COUNT:
+            merged_to = part.end
+            with suppress(StorageUnavailable, OSError):
+                merged_to = self.stream.merge([own for own, _ in self._own], at_end=False, read=self._read)
+            self._own = [own for own in self._own[1:] if own[0].offset >= merged_to]
+
+    def _read(self, part: Part) -> bytes:
+        """From the file where it is known to be there, else from the store."""
+        for own, at in self._own:
+            if own.offset == part.offset and own.size_bytes == part.size_bytes:
+                return self._spool.read(self._io, at, part.size_bytes)
+        return self.stream.read_part(part)
