@@ -19,6 +19,9 @@ from daglens.storage.records import (
     RunStatus,
 )
 
+FIRST_PAGE = 100
+"""Events asked for while nothing is known of their sizes: an event may have a megabyte."""
+
 
 class RunFeed(Feed):
     """The log of one run: its head, and a window of its newest events that all viewers read from.
@@ -43,7 +46,7 @@ class RunFeed(Feed):
         self._opened = False
         self._window: list[EventRecord] = []
         self._window_bytes = 0
-        self._page = settings.batch_events
+        self._page = min(FIRST_PAGE, settings.batch_events)
 
     def look(self, head: Head | None) -> None:
         """Wake up when a head that was just read tells of something new; None: the run has no log."""
@@ -83,7 +86,7 @@ class RunFeed(Feed):
             self._window_bytes += sum(sizes)
             self.end_seq = found.through_seq
             self.at_end = not found.has_more
-            self._page = page_of(self.settings, sizes)
+            self._page = page_of(self.settings, sizes, self._page)
             self.trim()
         self._opened = True
         self.head = found.head
@@ -127,10 +130,13 @@ def size_of(event: EventRecord) -> int:
     return len(event.message) + len(event.data) + 200
 
 
-def page_of(settings: LiveSettings, sizes: Sequence[int]) -> int:
-    """How many events to ask for next so that they come to about a batch's bytes, going by those that just came."""
+def page_of(settings: LiveSettings, sizes: Sequence[int], before: int) -> int:
+    """How many events to ask for next so that they come to about a batch's bytes, going by those that just came.
+
+    `before`: how many were asked for; it stays where none came.
+    """
     if not sizes:
-        return settings.batch_events
+        return before
     return max(1, min(settings.batch_events, settings.batch_bytes * len(sizes) // sum(sizes)))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from daglens.resolvers.calls import StorageCalls
-from daglens.resolvers.live_events import RunFeed, matches, page_of, size_of
+from daglens.resolvers.live_events import FIRST_PAGE, RunFeed, matches, page_of, size_of
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import EventFilter, EventQuery, EventRecord, RunStatus
@@ -60,7 +60,7 @@ class EventWalk:
         self._viewer = viewer
         self._filter = filter
         self._now = asyncio.get_running_loop().time
-        self._page = min(feed.settings.batch_events, 256)
+        self._page = min(FIRST_PAGE, feed.settings.batch_events)
         self._seq = seq
         self._head = feed.head
         self._told: EventBatch | None = None
@@ -124,7 +124,7 @@ class EventWalk:
             self._feed.wake()
             return None
         self._head = found.head
-        self._page = page_of(self._settings, [size_of(event) for event in found.events])
+        self._page = page_of(self._settings, [size_of(event) for event in found.events], self._page)
         return self._at(_Part(found.events, found.through_seq, not found.has_more))
 
     def _at(self, part: _Part) -> _Part:
