@@ -76,7 +76,6 @@ class EventWriter:
         self._queue: deque[tuple[EventDraft, int]] = deque()
         self._queued_chars = 0
         self._dropped = 0
-        self._added = 0
         self._settled = 0
         self._urgent = 0
         self._oldest_s = 0.0
@@ -112,7 +111,6 @@ class EventWriter:
                 self._oldest_s = time.monotonic()
             self._queue.append((draft, size))
             self._queued_chars += size
-            self._added += 1
             if not self._write_through and self._ensure_thread():
                 if len(self._queue) in (1, self._limits.max_events):
                     self._changed.notify_all()
@@ -126,14 +124,14 @@ class EventWriter:
         """
         give_up_at = time.monotonic() + timeout_s
         with self._changed:
-            target = self._added
-            if self._settled >= target or self._stopped is not None:
+            if not self._queue or self._is_stopped():
                 return True
+            target = self._settled + len(self._queue)
             has_thread = not self._write_through and self._ensure_thread()
             if has_thread:
                 self._urgent = max(self._urgent, target)
                 self._changed.notify_all()
-                while self._settled < target and self._stopped is None:
+                while self._settled < target and not self._is_stopped():
                     left = give_up_at - time.monotonic()
                     if left <= 0 or (self._failing and not patient):
                         return False
@@ -146,7 +144,7 @@ class EventWriter:
         self.flush(timeout_s, patient=True)
         with self._changed:
             self._closed = True
-            lost = 0 if self._stopped is not None else self._added - self._settled + self._dropped
+            lost = 0 if self._is_stopped() else len(self._queue) + self._dropped
             self._changed.notify_all()
         return lost
 
@@ -165,7 +163,6 @@ class EventWriter:
                 self._stopped = why
                 self._queue.clear()
                 self._queued_chars = 0
-                self._settled = self._added
             self._changed.notify_all()
         self._problems.say("stopped", why)
 
@@ -240,7 +237,6 @@ class EventWriter:
                 self._oldest_s = time.monotonic()
                 if self._dropped:
                     self._queue.append((lost_events(self._dropped), 0))
-                    self._added += 1
                     self._dropped = 0
                 self._changed.notify_all()
         try:
@@ -304,7 +300,6 @@ class EventWriter:
         self._renew_locks()
         self._queue.clear()
         self._queued_chars = self._dropped = 0
-        self._settled = self._added
         self._thread = None
         self._failing = False
         self._write_through = True

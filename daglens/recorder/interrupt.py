@@ -88,7 +88,8 @@ class Interrupter:
 def _running_task() -> tuple[Any, Any]:
     # Nobody runs a loop who has not imported asyncio, and the import takes 50 ms.
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    # In a notebook the task is the kernel's own, which must not be cancelled.
+    if asyncio is None or "ipykernel" in sys.modules:
         return None, None
     try:
         return asyncio.get_running_loop(), asyncio.current_task()

@@ -87,6 +87,7 @@ class Run:
         self,
         key: str,
         function: Callable[..., R],
+        /,
         *args: Any,
         isolate: bool = False,
         retries: int = 0,
@@ -124,6 +125,7 @@ class Run:
         self,
         key: str,
         function: Callable[..., Awaitable[R]],
+        /,
         *args: Any,
         retries: int = 0,
         retry_wait_s: float = 0.0,
@@ -222,25 +224,31 @@ class Run:
         self._finish(Ending.FAILURE if error is not None and ending is Ending.SUCCESS else ending, error)
 
     def _finish(self, ending: Ending, error: BaseException | None) -> None:
+        if self._begin_end():
+            try:
+                self._recording.close_logs()
+            finally:  # a second Ctrl-C doesn't take the end away
+                self._tell_end(ending, error)
+                self._recording.close(END_WAIT_S)
+                atexit.unregister(self._at_exit)
+
+    def _begin_end(self) -> bool:
+        """False when there is nothing to end: it has ended, or this is a forked child."""
         if self._pid != os.getpid():
             self._recording.flush()
-            return
+            return False
         if self._finished:
-            return
+            return False
         self._finished = True
         self._interrupter.disarm()
-        try:
-            self._recording.stop_pulse()
-            self._recording.close_logs()
-        finally:  # a second Ctrl-C doesn't take the end away
-            if self._ends:
-                self._tell_end(ending, error)
-            self._recording.close(END_WAIT_S)
-            atexit.unregister(self._at_exit)
-            if run_in_context.get() is self:
-                run_in_context.set(self._outer)
+        self._recording.stop_pulse()
+        if run_in_context.get() is self:
+            run_in_context.set(self._outer)
+        return True
 
     def _tell_end(self, ending: Ending, error: BaseException | None) -> None:
+        if not self._ends:
+            return
         name = self.pipeline_name or "The run"
         if ending is Ending.SUCCESS:
             event = draft(et.RUN_SUCCESS, f"{name} ended well.")
@@ -256,10 +264,12 @@ class Run:
         self._recording.record(event)
 
     def _end(self, error: BaseException | None) -> None:
+        self._finish(self._ending_of(error), error)
+
+    def _ending_of(self, error: BaseException | None) -> Ending:
         ending = ending_of(error)
-        if ending is Ending.FAILURE and self._interrupter.asked.is_set():
-            ending = Ending.CANCELED  # the interruption came out as another exception
-        self._finish(ending, None if ending is Ending.SUCCESS else error)
+        # The interruption may have come out as another exception.
+        return Ending.CANCELED if ending is Ending.FAILURE and self._interrupter.asked.is_set() else ending
 
     def _at_exit(self) -> None:
         if self._pid != os.getpid() or self._finished:
@@ -287,7 +297,15 @@ class Run:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._end(error)
+        import asyncio
+
+        if self._begin_end():
+            try:
+                self._recording.close_logs()
+            finally:
+                self._tell_end(self._ending_of(error), error)
+                await asyncio.to_thread(self._recording.close, END_WAIT_S)
+                atexit.unregister(self._at_exit)
 
 
 class RunNotFinished(Exception):

@@ -97,9 +97,10 @@ class Step(StepEvents):
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            result = cast(R, None)  # if it is skipped
             with Step(run, key, policy=policy):
-                return function(*args, **kwargs)
-            return cast(R, None)  # it was skipped
+                result = function(*args, **kwargs)
+            return result
 
         return called
 
@@ -109,9 +110,10 @@ class Step(StepEvents):
         self._begin()
         return self
 
+    # `bool | None`: type checkers then take `return` within a block for the function's end. After `skip` it isn't.
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         try:
             return self._end(error)
         finally:
@@ -123,7 +125,7 @@ class Step(StepEvents):
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
+    ) -> bool | None:
         try:
             return self._end(error)
         finally:

@@ -10,8 +10,12 @@ import pytest
 
 from daglens.instance import Instance
 from daglens.recorder import Text, start_run
+from daglens.recorder.destination import InstanceDestination
+from daglens.recorder.problems import Problems
+from daglens.recorder.start import record_new_run
 from daglens.storage.errors import StorageUnavailable
-from tests.recorder.conftest import Told, only_run
+from daglens.storage.records import NewRun
+from tests.recorder.conftest import Told, only_run, until
 
 
 class Faulty:
@@ -114,6 +118,26 @@ def test_a_run_storage_that_comes_back(instance):
     stored = instance.run(run_id)
     assert stored is not None
     assert (stored.status, stored.tags[0]) == ("SUCCESS", ("a", "b"))
+
+
+def test_an_instance_that_can_be_opened_only_later(instance, capsys):
+    """So it is when the instance itself could not be opened at first."""
+    tries: list[Instance | None] = [None, None, None, instance]
+
+    def opener() -> Instance:
+        opened = tries.pop(0)
+        if opened is None:
+            raise StorageUnavailable("Down.")
+        return dataclasses.replace(opened, _temporary=None)
+
+    problems = Problems()
+    run = record_new_run(NewRun("r1", "p"), InstanceDestination(problems, opener=opener), problems)
+    with run, run.step("a"):
+        print("not captured")
+        until(run.flush, "the storage")
+    said = capsys.readouterr().err
+    assert said.count("Recording is behind") == 1
+    assert tries == []
 
 
 def test_what_is_lost_is_counted(instance, capsys):
