@@ -33,13 +33,15 @@ LEFT_OUT = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class FileCount:
-    """What stands in one source file; `unreadable` says why nothing was counted."""
+    """What stands in one source file; `documented`: it begins with a docstring; `unreadable` says why nothing was
+    counted."""
 
     package: str
     path: str
     lines: int = 0
     functions: int = 0
     classes: int = 0
+    documented: bool = False
     unreadable: str | None = None
 
 
@@ -98,9 +100,9 @@ def parse_files(root: str, paths: Sequence[str], pause_s: float) -> list[FileCou
         if lines >= 5_000 or number == len(packages):
             print(f"{number:>3}/{len(packages)}  {package:<16} {lines:>6} lines in {len(of_package)} files")
         time.sleep(pause_s / len(packages))
-    deprecated = [path for path in paths if os.path.basename(path) in ("asyncore.py", "imp.py", "cgi.py")]
-    if deprecated:
-        print(f"warning: on their way out of the library: {', '.join(deprecated)}", file=sys.stderr)
+    silent = [count.path for count in counts if not count.documented]
+    if silent:
+        print(f"warning: {len(silent)} files say nothing about themselves, {silent[0]} for one", file=sys.stderr)
     if step is not None:
         step.log.info("parsed %d files of %d packages", len(counts), len(packages))
         step.output("counts", {"files": len(counts), "lines": sum(count.lines for count in counts)}, type_check=True)
@@ -112,11 +114,13 @@ def count_file(root: str, path: str) -> FileCount:
     package = package_of(path)
     try:
         source = Path(root, path).read_bytes()
-        nodes = Counter(type(node) for node in ast.walk(ast.parse(source, path)))
+        tree = ast.parse(source, path)
+        nodes = Counter(type(node) for node in ast.walk(tree))
     except (OSError, SyntaxError, ValueError) as error:
         return FileCount(package, path, unreadable=f"{type(error).__name__}: {error}")
     functions = nodes[ast.FunctionDef] + nodes[ast.AsyncFunctionDef]
-    return FileCount(package, path, source.count(b"\n"), functions, nodes[ast.ClassDef])
+    documented = ast.get_docstring(tree) is not None
+    return FileCount(package, path, source.count(b"\n"), functions, nodes[ast.ClassDef], documented)
 
 
 def by_package(counts: Iterable[FileCount]) -> Mapping[str, tuple[int, int, int, int]]:

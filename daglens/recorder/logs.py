@@ -34,10 +34,6 @@ class EventHandler(logging.Handler):
         self._own = own
         self._within = threading.local()
 
-    def createLock(self) -> None:
-        """None is needed: `emit` may be called from many threads at once."""
-        self.lock = None
-
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
         is_daglens = not self._own and record.name.split(".", 1)[0] == "daglens"

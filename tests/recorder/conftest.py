@@ -27,7 +27,9 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """What a child gets: our package, its instance, and none of the variables that would hide a lost buffer."""
     dropped = ("PYTHON", "PYTEST", "COV", "DAGLENS", "DAGSTER", "XDG")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
-    return kept | {"PYTHONPATH": str(REPOSITORY), "DAGSTER_HOME": str(home)} | more
+    # Since 3.12 Python warns of any fork in a process with threads, and a recorder has threads.
+    warnings = "ignore:This process:DeprecationWarning"
+    return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONWARNINGS": warnings, "DAGSTER_HOME": str(home)} | more
 
 
 @dataclass
