@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -56,7 +57,8 @@ def test_the_demo(recorded: Told, local: Instance):
     assert all(recorded.complete().values())
     folder = local.artifacts.folder(recorded.run_id)
     assert {"census.db", "report.html"} <= {one.path for one in local.artifacts.list(recorded.run_id).artifacts}
-    rows = sqlite3.connect(folder / "census.db").execute("SELECT count(*), sum(lines) FROM files").fetchone()
+    with closing(sqlite3.connect(folder / "census.db")) as database:
+        rows = database.execute("SELECT count(*), sum(lines) FROM files").fetchone()
     assert rows[0] == len(find_sources(library_root()))
     assert f"{rows[1]:,} lines" in (folder / "report.html").read_text()
 
