@@ -1,0 +1,44 @@
+"""What recording loads: a pipeline, or a command that is wrapped, waits for no server's libraries."""
+
+from __future__ import annotations
+
+from tests.recorder.conftest import Program
+
+HEAVY = {"alembic", "asyncio", "graphql", "orjson", "rich", "sqlalchemy", "starlette", "strawberry", "uvicorn", "yaml"}
+
+RECORD = """
+import sys
+from daglens.cli import main
+sys.argv = ["daglens", "record", "--pipeline", "p", "--step", "s", "--", "true"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+print(*sorted(sys.modules))
+"""
+
+PYTHON = """
+import sys
+import daglens
+with daglens.start_run("p") as run:
+    with run.step("a") as step:
+        step.materialize("x", {"n": 1})
+    run.call_step("b", print, "hello", isolate=True)
+print(*sorted(sys.modules))
+"""
+
+
+def loaded(program: Program, source: str) -> set[str]:
+    done = program.run(source)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_record_is_light(program):
+    """`daglens record` on SQLite loads neither tables and colours nor SQLAlchemy, GraphQL or a server."""
+    assert not loaded(program, RECORD) & HEAVY
+
+
+def test_recording_from_python_is_light(program):
+    """Nor does a recorded pipeline; and no command line, and no pydantic."""
+    assert not loaded(program, PYTHON) & (HEAVY | {"pydantic", "typer"})
