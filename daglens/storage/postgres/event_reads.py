@@ -17,7 +17,7 @@ MAX_EXAMINED = 200_000
 
 # Of a run that is younger than the table's statistics the planner expects few events, and would fetch and sort all that
 # follow a cursor, for each page. Walked along the primary key, a page costs what a page holds.
-_ALONG_THE_KEY = "SET LOCAL enable_bitmapscan = off;"
+_ALONG_THE_KEY = "SET LOCAL enable_bitmapscan = off;SET LOCAL enable_seqscan = off;"
 
 _HEADS = f"SELECT {HEAD_COLUMNS} FROM {{s}}.event_heads WHERE run_id = ANY(%(runs)s::text[])"
 

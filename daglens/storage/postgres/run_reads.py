@@ -21,14 +21,29 @@ _TAGS = """
 ARRAY(SELECT ARRAY[t.key, t.value] FROM {s}.run_tags AS t WHERE t.run_id = r.run_id ORDER BY t.key) AS tags
 """
 
-# Compiling a plan costs more than any of these takes.
-_NO_JIT = "SET LOCAL jit = off;"
+# Every list is written as a walk along one index, which RunQuery has chosen by counting, with look-ups on the way. Of a
+# table that has grown since it was analysed, or of values that are rarer or more common in one place than in another,
+# the planner would often rather gather everything, join and sort, or walk another index and throw most of it away; and
+# compiling that (JIT) alone takes longer than the walk. So it gets little choice, and only rows count.
+_WALK = "".join(
+    f"SET LOCAL {setting};"
+    for setting in (
+        "jit = off",
+        "enable_bitmapscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+        "enable_seqscan = off",
+        "seq_page_cost = 0",
+        "random_page_cost = 0",
+    )
+)
 
 
 class PostgresDialect(Dialect):
     """Postgres chooses the order of a join itself; an expression around a column hides it from indexes."""
 
     look_up = "JOIN"
+    plans_by_cost = True
 
     def any_of(self, column: str, parameter: str) -> str:
         """See Dialect."""
@@ -44,8 +59,12 @@ class PostgresDialect(Dialect):
 
     def tag_value_is(self, parameter: str) -> str:
         """See Dialect."""
-        start = f"left({{}}.value, {VALUE_START}) = left(:{parameter}, {VALUE_START})"
-        return f"{start} AND {{}}.value = :{parameter}"
+        return f"left(t.value, {VALUE_START}) = left(:{parameter}, {VALUE_START}) AND t.value = :{parameter}"
+
+    def run_has_tag(self, name: str, *, with_value: bool) -> str:
+        """See Dialect. An EXISTS would become a join, for which the planner might read all tags of a key."""
+        tags = f"{{s}}.run_tags AS {name} WHERE {name}.run_id = r.run_id AND {name}.key = :{name}_key"
+        return f"(SELECT {f'{name}.value = :{name}_value' if with_value else 'true'} FROM {tags})"
 
     def filter_only(self, column: str) -> str:
         """See Dialect."""
@@ -60,7 +79,7 @@ def read_runs(database: PostgresDatabase, run_ids: Sequence[str], parts: RunPart
     ids = texts_that_may_be_stored(run_ids)
     if not ids:
         return {}
-    rows = database.read(select_runs(parts), {"runs": text_array(ids)})
+    rows = database.read(_WALK + select_runs(parts), {"runs": text_array(ids)})
     return {run.run_id: run for run in map(run_with_tags, rows)}
 
 
@@ -86,7 +105,7 @@ def read_page(database: PostgresDatabase, query: RunQuery, limit: int, parts: Ru
     """At most `limit` runs, their tags as of the same moment."""
     page = named(query.page(_lead(database, query), run_columns(parts, "r.")))
     rows = database.read(
-        f"{_NO_JIT}SELECT r.*, {_tags(parts)} FROM ({page}) AS r", {**query.parameters, "limit": limit + 1}
+        f"{_WALK}SELECT r.*, {_tags(parts)} FROM ({page}) AS r", {**query.parameters, "limit": limit + 1}
     )
     runs = [run_with_tags(row) for row in rows]
     # They come in this order; but only an outer ORDER BY would promise it.
@@ -97,7 +116,7 @@ def read_page(database: PostgresDatabase, query: RunQuery, limit: int, parts: Ru
 def count_runs(database: PostgresDatabase, query: RunQuery, up_to: int) -> int:
     """How many match, at most `up_to + 1`."""
     sql = named(query.count(_lead(database, query)))
-    count: int = database.read(_NO_JIT + sql, {**query.parameters, "limit": up_to + 1})[0][0]
+    count: int = database.read(_WALK + sql, {**query.parameters, "limit": up_to + 1})[0][0]
     return count
 
 
@@ -106,7 +125,7 @@ def _lead(database: PostgresDatabase, query: RunQuery) -> Any:
         return None
     if not query.needs_probe:
         return query.candidates[0]
-    return query.choose(database.read(_NO_JIT + named(query.probe()), query.parameters)[0])
+    return query.choose(database.read(_WALK + named(query.probe()), query.parameters)[0])
 
 
 # ---------------------------------------------------------------- texts in use
@@ -129,7 +148,7 @@ def read_texts(database: PostgresDatabase, table: str, column: str, prefix: str,
         return []
     end = after_prefix(prefix)
     sql = named(distinct_texts(f"{{s}}.{table}", column, bounded=end is not None))
-    return [text for (text,) in database.read(_NO_JIT + sql, {"first": prefix, "end": end, "limit": limit})]
+    return [text for (text,) in database.read(_WALK + sql, {"first": prefix, "end": end, "limit": limit})]
 
 
 def read_tag_values(database: PostgresDatabase, key: str, prefix: str, limit: int) -> list[str]:
@@ -142,4 +161,4 @@ def read_tag_values(database: PostgresDatabase, key: str, prefix: str, limit: in
     below = "" if whole_end is None else " AND t.value < :whole_end"
     values = {"first": start, "end": end, "limit": limit, "key": key, "whole_first": prefix, "whole_end": whole_end}
     sql = named(_VALUES.replace("{starts}", starts).replace("{below}", below))
-    return [text for (text,) in database.read(_NO_JIT + sql, values)]
+    return [text for (text,) in database.read(_WALK + sql, values)]

@@ -12,6 +12,10 @@ class Dialect(Protocol):
     look_up: str
     """A join that walks the left side and looks up the right one, in the order given."""
 
+    plans_by_cost: bool
+    """The planner weighs indexes and joins against each other by its statistics. Then every part of a statement is
+    ordered and limited, so that only the walk that is meant is cheap."""
+
     def any_of(self, column: str, parameter: str) -> str:
         """A condition: `column` is one of the values in one parameter."""
         ...
@@ -25,7 +29,11 @@ class Dialect(Protocol):
         ...
 
     def tag_value_is(self, parameter: str) -> str:
-        """A condition on `{}.value` of `run_tags`, `{}` to be replaced by the table's alias."""
+        """A condition on `t`, a row of `run_tags`, that an index can be walked by: its value."""
+        ...
+
+    def run_has_tag(self, name: str, *, with_value: bool) -> str:
+        """A condition on `r`, a row of `runs`: it has a tag with the key `:<name>_key`; and `:<name>_value`."""
         ...
 
     def filter_only(self, column: str) -> str:

@@ -174,15 +174,11 @@ class RunQuery:
     def _tag(self, index: int, tag: TagFilter) -> None:
         name = f"tag{index}"
         self.parameters[f"{name}_key"] = tag.key
-        condition = f"{{}}.key = :{name}_key"
+        own = f"t.key = :{name}_key"
         if tag.value is not None:
             self.parameters[f"{name}_value"] = tag.value
-            condition += f" AND {self.dialect.tag_value_is(f'{name}_value')}"
-        own = condition.replace("{}", "t")
-        self._conditions[name] = (
-            f"EXISTS (SELECT 1 FROM {self.dialect.table('run_tags')} AS {name} WHERE {name}.run_id = r.run_id AND "
-            f"{condition.replace('{}', name)})"
-        )
+            own += f" AND {self.dialect.tag_value_is(f'{name}_value')}"
+        self._conditions[name] = self.dialect.run_has_tag(name, with_value=tag.value is not None)
         self.candidates.append(_Candidate(_Lead.TAGS, own, name, (own,)))
 
     def _range(self, order: _Order) -> list[str]:
@@ -210,11 +206,22 @@ class RunQuery:
     def probe(self) -> str:
         """SQL for one row: how many runs each candidate leaves, counted no further than PROBE_LIMIT + 1."""
         counts = (
-            f"(SELECT count(*) FROM (SELECT 1 FROM {self.dialect.table(c.lead.value)} AS {c.alias} WHERE "
-            f"{' AND '.join([c.whole, *self._range(_order(c.alias))])} LIMIT {PROBE_LIMIT + 1}) AS c{index})"
-            for index, c in enumerate(self.candidates)
+            f"(SELECT count(*) FROM ({self._probed(candidate)} LIMIT {PROBE_LIMIT + 1}) AS c{index})"
+            for index, candidate in enumerate(self.candidates)
         )
         return f"SELECT {', '.join(counts)}"
+
+    def _probed(self, candidate: _Candidate) -> str:
+        source = f"SELECT 1 FROM {self.dialect.table(candidate.lead.value)} AS {candidate.alias} WHERE "
+        if not candidate.streams:
+            # What is gathered is gathered whole, wherever the page begins; and so it is counted.
+            return source + candidate.whole
+        parts = candidate.streams if self.dialect.plans_by_cost else (candidate.whole,)
+        range_ = self._range(_order(candidate.alias))
+        if len(parts) == 1:
+            return source + " AND ".join([parts[0], *range_])
+        limited = (f"({source}{' AND '.join([part, *range_])} LIMIT {PROBE_LIMIT + 1})" for part in parts)
+        return " UNION ALL ".join(limited)
 
     def choose(self, counts: Sequence[int]) -> _Candidate | None:
         """The candidate to lead, by the counts of `probe`; None: walk all runs in order."""
@@ -228,30 +235,41 @@ class RunQuery:
 
     def page(self, lead: _Candidate | None, columns: str) -> str:
         """SQL for the runs in order, at most `:limit`; `columns` are of table r."""
-        direction = "DESC" if self.newest_first else "ASC"
-
-        def one(order: _Order, condition: str) -> str:
-            created, run_id = order
-            sql = self._select(columns, lead, condition, order)
-            return f"{sql} ORDER BY {created} {direction}, {run_id} {direction} LIMIT :limit"
-
-        if lead is None:
-            return one(_order("r"), "")
-        if not lead.streams:
-            # Gathered, then sorted; the order must not choose the index.
-            created, run_id = _order("r")
-            return one((self.dialect.filter_only(created), self.dialect.filter_only(run_id)), lead.whole)
-        if len(lead.streams) == 1:
-            return one(_order(lead.alias), lead.whole)
+        if lead is None or len(lead.streams) <= 1:
+            return self._ordered(lead, columns)
         # Each stream comes out of its index in order; the database merges them, no further than it has to.
-        streams = " UNION ALL ".join(self._select(columns, lead, stream, _order("r")) for stream in lead.streams)
-        return f"{streams} ORDER BY created_at_us {direction}, run_id {direction} LIMIT :limit"
+        if self.dialect.plans_by_cost:
+            streams = [f"({self._ordered(lead, columns, stream)})" for stream in lead.streams]
+        else:
+            streams = [self._select(columns, lead, stream, _order("r")) for stream in lead.streams]
+        order = f"ORDER BY created_at_us {self._direction}, run_id {self._direction}"
+        return f"{' UNION ALL '.join(streams)} {order} LIMIT :limit"
 
     def count(self, lead: _Candidate | None) -> str:
         """SQL for how many runs match, counted no further than `:limit`."""
-        order = _order("r" if lead is None else lead.alias)
-        inner = self._select("1", lead, "" if lead is None else lead.whole, order)
-        return f"SELECT count(*) FROM ({inner} LIMIT :limit) AS matching"
+        if not self.dialect.plans_by_cost:
+            order = _order("r" if lead is None else lead.alias)
+            inner = self._select("1", lead, "" if lead is None else lead.whole, order) + " LIMIT :limit"
+        elif lead is None or len(lead.streams) <= 1:
+            inner = self._ordered(lead, "1")
+        else:
+            streams = (f"({self._ordered(lead, '1', stream)})" for stream in lead.streams)
+            inner = f"{' UNION ALL '.join(streams)} LIMIT :limit"
+        return f"SELECT count(*) FROM ({inner}) AS matching"
+
+    @property
+    def _direction(self) -> str:
+        return "DESC" if self.newest_first else "ASC"
+
+    def _ordered(self, lead: _Candidate | None, columns: str, stream: str | None = None) -> str:
+        """SQL for the runs of one stream, or of a candidate that is one, or that is gathered."""
+        created, run_id = _order("r" if lead is None or stream is not None else lead.alias)
+        if lead is not None and not lead.streams:
+            # The order must not choose the index.
+            created, run_id = self.dialect.filter_only(created), self.dialect.filter_only(run_id)
+        condition = stream if stream is not None else "" if lead is None else lead.whole
+        sql = self._select(columns, lead, condition, (created, run_id))
+        return f"{sql} ORDER BY {created} {self._direction}, {run_id} {self._direction} LIMIT :limit"
 
     def _select(self, columns: str, lead: _Candidate | None, condition: str, order: _Order) -> str:
         source = f"{self.dialect.table('runs')} AS r"

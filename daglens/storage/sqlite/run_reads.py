@@ -22,6 +22,7 @@ class SqliteDialect(Dialect):
     """SQLite keeps the order of a CROSS JOIN, and takes a unary plus for no use of an index."""
 
     look_up = "CROSS JOIN"
+    plans_by_cost = False
 
     def any_of(self, column: str, parameter: str) -> str:
         """See Dialect."""
@@ -37,7 +38,12 @@ class SqliteDialect(Dialect):
 
     def tag_value_is(self, parameter: str) -> str:
         """See Dialect."""
-        return f"{{}}.value = :{parameter}"
+        return f"t.value = :{parameter}"
+
+    def run_has_tag(self, name: str, *, with_value: bool) -> str:
+        """See Dialect."""
+        tags = f"run_tags AS {name} WHERE {name}.run_id = r.run_id AND {name}.key = :{name}_key"
+        return f"EXISTS (SELECT 1 FROM {tags}{f' AND {name}.value = :{name}_value' if with_value else ''})"
 
     def filter_only(self, column: str) -> str:
         """See Dialect."""
