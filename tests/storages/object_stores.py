@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from daglens.config.secrets import Secret
 from daglens.storage.object_store import ObjectStoreComputeLogManager, ObjectStoreConfig
@@ -137,24 +140,42 @@ def make_container(server: Server, name: str) -> None:
 
 def s3_config(server: Server, bucket: str, **more: Any) -> ObjectStoreConfig:
     """How to reach a bucket of moto's."""
-    keys = {"access_key_id": Secret(ACCESS_KEY), "secret_access_key": Secret(SECRET_KEY)}
-    settings = {"bucket": bucket, "endpoint_url": server.url, "region": "us-east-1", "upload_interval_s": 0.05}
-    return ObjectStoreConfig(**(settings | keys | more))
+    keys: dict[str, Any] = {"access_key_id": Secret(ACCESS_KEY), "secret_access_key": Secret(SECRET_KEY)}
+    settings: dict[str, Any] = {"bucket": bucket, "endpoint_url": server.url, "region": "us-east-1"}
+    return ObjectStoreConfig(**(settings | keys | {"upload_interval_s": 0.05} | more))
 
 
 def azure_config(server: Server, container: str, **more: Any) -> ObjectStoreConfig:
     """How to reach a container of azurite's."""
-    settings = {"store": "azure", "container": container, "storage_account": AZURE_ACCOUNT, "upload_interval_s": 0.05}
-    keys = {"secret_key": Secret(AZURE_KEY), "endpoint_url": f"{server.url}/{AZURE_ACCOUNT}"}
-    return ObjectStoreConfig(**(settings | keys | more))
+    settings: dict[str, Any] = {"store": "azure", "container": container, "storage_account": AZURE_ACCOUNT}
+    keys: dict[str, Any] = {"secret_key": Secret(AZURE_KEY), "endpoint_url": f"{server.url}/{AZURE_ACCOUNT}"}
+    return ObjectStoreConfig(**(settings | keys | {"upload_interval_s": 0.05} | more))
 
 
 def in_memory(local_dir: Path, store: Any = None, **more: Any) -> ObjectStoreComputeLogManager:
     """A manager on a store in memory, a new one or that of another manager."""
     from obstore.store import MemoryStore
 
-    settings = {"location": "memory://logs", "local_dir": local_dir, "upload_interval_s": 0.05}
+    settings: dict[str, Any] = {"location": "memory://logs", "local_dir": local_dir, "upload_interval_s": 0.05}
     return ObjectStoreComputeLogManager(store or MemoryStore(), **(settings | more))
+
+
+class Written:
+    """Counts the bytes that are put into a bucket."""
+
+    def __init__(self, logs: ObjectStoreComputeLogManager, patch: pytest.MonkeyPatch) -> None:
+        self.sum_bytes = 0
+        self._lock = threading.Lock()
+        for name in ("create", "replace"):
+            patch.setattr(logs.bucket, name, self._counting(getattr(logs.bucket, name)))
+
+    def _counting(self, put: Callable[[str, bytes], Any]) -> Callable[[str, bytes], Any]:
+        def counted(name: str, data: bytes) -> Any:
+            with self._lock:
+                self.sum_bytes += len(data)
+            return put(name, data)
+
+        return counted
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:

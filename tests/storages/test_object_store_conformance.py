@@ -48,7 +48,7 @@ class TestInMemory(ComputeLogConformance):
         self, compute_logs: ObjectStoreComputeLogManager, tmp_path: Path
     ) -> Iterator[ObjectStoreComputeLogManager]:
         """Another machine's."""
-        logs = in_memory(tmp_path / "spool of another", compute_logs.store)
+        logs = in_memory(tmp_path / "spool of another", compute_logs.bucket.store)
         yield logs
         logs.close()
 

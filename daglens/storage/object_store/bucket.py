@@ -44,7 +44,7 @@ class Bucket:
     def __init__(self, store: ObjectStore, location: str) -> None:
         """`location` stands in messages."""
         self.location = location
-        self._store: Any = store
+        self.store: Any = store
 
     def list(self, folder: str) -> list[Entry]:
         """All objects below a folder; a request for each thousand of them."""
@@ -55,7 +55,7 @@ class Bucket:
             start = len(folder) + 1
             return [
                 Entry(found["path"][start:], found["size"])
-                for page in obstore.list(self._store, folder, chunk_size=_LIST_CHUNK)
+                for page in obstore.list(self.store, folder, chunk_size=_LIST_CHUNK)
                 for found in page
             ]
 
@@ -83,7 +83,7 @@ class Bucket:
         def part() -> bytes:
             import obstore
 
-            return bytes(obstore.get_range(self._store, name, start=start, end=end))
+            return bytes(obstore.get_range(self.store, name, start=start, end=end))
 
         return self._ask(part)
 
@@ -97,7 +97,7 @@ class Bucket:
         def whole() -> bytes:
             import obstore
 
-            return bytes(obstore.get(self._store, name).bytes())
+            return bytes(obstore.get(self.store, name).bytes())
 
         return self._ask(whole)
 
@@ -107,7 +107,7 @@ class Bucket:
         def remove(chunk: Sequence[str]) -> None:
             import obstore
 
-            obstore.delete(self._store, chunk)
+            obstore.delete(self.store, chunk)
 
         for chunk in _chunks(names):
             try:
@@ -126,7 +126,7 @@ class Bucket:
         def sign() -> str:
             import obstore
 
-            return obstore.sign(self._store, "GET", name, timedelta(seconds=lifetime_s))
+            return obstore.sign(self.store, "GET", name, timedelta(seconds=lifetime_s))
 
         try:
             return self._ask(sign)
@@ -137,7 +137,7 @@ class Bucket:
         def put() -> None:
             import obstore
 
-            obstore.put(self._store, name, data, mode=mode, use_multipart=False)  # type: ignore[arg-type]
+            obstore.put(self.store, name, data, mode=mode, use_multipart=False)  # type: ignore[arg-type]
 
         try:
             self._ask(put)

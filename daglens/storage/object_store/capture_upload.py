@@ -104,7 +104,7 @@ class CaptureUpload:
             self.done.set()
             return None
         if self._failures:
-            return min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(self._failures, 10))
+            return min(_LONGEST_RETRY_S, min(_FIRST_RETRY_S, self._interval_s) * 2.0 ** min(self._failures, 20))
         return self._interval_s
 
     def _round(self) -> bool:
@@ -137,11 +137,9 @@ class CaptureUpload:
             # What an earlier process had stored is gone: the run was deleted.
             self._dropped = True
             return
-        if not self._known:
-            state.base.clear()
-            if any(chain.complete for chain in chains.values()):
-                self.refusal = LogClosed(f"Step {state.step_key}, attempt {state.attempt}.")
-                return
+        if not self._known and any(chain.complete for chain in chains.values()):
+            self.refusal = LogClosed(f"Step {state.step_key}, attempt {state.attempt}.")
+            return
         for io, upload in self._streams.items():
             upload.begin(chains[io])
         if keeps_step_key(state.step_key):
@@ -149,7 +147,9 @@ class CaptureUpload:
         for io, upload in self._streams.items():
             if not chains[io].opened:
                 upload.stream.open(_note())
-        # After the log is there and before the first part is: whoever takes over needs to know where the files begin.
+        # Whoever takes over needs to know where the files begin, before the first part is there; and not before the log
+        # is: a base without a log is one that was deleted.
+        state.base.update({io.value: upload.base for io, upload in self._streams.items()})
         with suppress(OSError):
             self.spool.save()
         self._began = True

@@ -64,15 +64,14 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
 
         `health_store` is the same with short timeouts.
         """
-        self.store = store
-        self._bucket = Bucket(store, location)
+        self.bucket = Bucket(store, location)
         self._health_bucket = Bucket(health_store or store, location)
         self._prefix = prefix
         self._local_dir = Path(local_dir)
         self._presigned_links = presigned_links
         self._new_uploads = partial(
             Uploads,
-            self._bucket,
+            self.bucket,
             prefix,
             self._local_dir,
             interval_s=upload_interval_s,
@@ -170,9 +169,9 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
             return 0
         self._uploading().drop(run_id)
         size_bytes = 0
-        while entries := self._bucket.list(folder):
+        while entries := self.bucket.list(folder):
             size_bytes += sum(entry.size_bytes for entry in entries)
-            self._bucket.delete([f"{folder}/{entry.name}" for entry in entries])
+            self.bucket.delete([f"{folder}/{entry.name}" for entry in entries])
         return size_bytes
 
     def link(self, key: LogKey, io: ComputeIO) -> str | None:
@@ -184,11 +183,11 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
             name = stream.whole_in_one(stream.chain())
         except (InvalidName, StorageUnavailable):
             return None
-        return None if name is None else self._bucket.signed(name, LINK_LIFETIME_S)
+        return None if name is None else self.bucket.signed(name, LINK_LIFETIME_S)
 
-    def finish_leftovers(self, timeout_s: float = 60) -> int:
-        """Send what killed processes of this machine left in `local_dir`; how many attempts' logs still wait there
-        after so many seconds. `capture` does it, too, without waiting."""
+    def finish_leftovers(self, timeout_s: float = 60) -> bool:
+        """Send what killed processes of this machine left in `local_dir`; whether all of it is in the store after so
+        many seconds. `capture` begins with it, too, without waiting."""
         return self._uploading().finish_leftovers(timeout_s)
 
     def health(self) -> Health:
@@ -212,24 +211,24 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
         return self._uploads.get(os.getpid()) or self._uploads.setdefault(os.getpid(), self._new_uploads())
 
     def _stream(self, key: LogKey, io: ComputeIO) -> Stream:
-        return Stream(self._bucket, keys.stream_folder(self._prefix, key, io))
+        return Stream(self.bucket, keys.stream_folder(self._prefix, key, io))
 
     def _keep_step_key(self, key: LogKey) -> None:
         if keys.keeps_step_key(key.step_key):
-            self._bucket.create(f"{keys.step_folder(self._prefix, key)}/{keys.STEP_KEY}", key.step_key.encode())
+            self.bucket.create(f"{keys.step_folder(self._prefix, key)}/{keys.STEP_KEY}", key.step_key.encode())
 
     def _of_run(self, run_id: str) -> _Files:
         try:
             folder = keys.run_folder(self._prefix, run_id)
         except InvalidName:
             return []
-        entries = self._bucket.list(folder)
+        entries = self.bucket.list(folder)
         names = step_names(entries, lambda name: self._read_text(f"{folder}/{name}"))
-        return listed(run_id, entries, names, f"{self._bucket.location}/{folder}")
+        return listed(run_id, entries, names, f"{self.bucket.location}/{folder}")
 
     def _read_text(self, name: str) -> str | None:
         try:
-            return self._bucket.read_all(name).decode(errors="replace")
+            return self.bucket.read_all(name).decode(errors="replace")
         except Missing:
             return None
 

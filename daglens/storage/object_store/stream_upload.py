@@ -17,11 +17,16 @@ _FOREIGN_WRITERS = 50
 
 class StreamUpload:
     """One stream on its way. Not for two threads at once; every method may raise StorageUnavailable or OSError, and
-    the same call then goes on."""
+    the same call then goes on.
+
+    Attributes:
+        base: Offset in the log at which the file's first byte belongs.
+    """
 
     def __init__(self, spool: Spool, io: ComputeIO, stream: Stream) -> None:
         """Call `begin` before anything else."""
         self.stream = stream
+        self.base = 0
         self._spool = spool
         self._io = io
         self._at = 0
@@ -32,9 +37,9 @@ class StreamUpload:
 
     def begin(self, chain: Chain) -> None:
         """Go on where the log ends; `chain` is what is in the store now."""
-        base = self._spool.state.base.setdefault(self._io.value, chain.end)
+        self.base = self._spool.state.base.get(self._io.value, chain.end)
         self._at = chain.end
-        self._sent = min(max(0, chain.end - base), self._spool.size(self._io))
+        self._sent = min(max(0, chain.end - self.base), self._spool.size(self._io))
 
     @property
     def left_bytes(self) -> int:

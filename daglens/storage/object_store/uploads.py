@@ -20,6 +20,7 @@ OPEN_WAIT_S = 5.0
 
 _THREADS = 4
 _LOOK_EVERY_S = 30.0
+_LOOK_SOON_S = 1.0
 _DROP_WAIT_S = 5.0
 _MOST = 64
 """Attempts that have ended and are sent at once; each holds a descriptor. More wait in the spool for their turn."""
@@ -95,17 +96,17 @@ class Uploads:
                 self._looking = Job(self._look)
                 self._workers.add(self._looking)
 
-    def finish_leftovers(self, timeout_s: float) -> int:
-        """Send what dead processes left behind; how many logs of attempts still wait after so many seconds.
-
-        A spool that a living process holds is not counted.
-        """
-        self._look()
-        with self._lock:
-            uploads = list(self._uploads)
+    def finish_leftovers(self, timeout_s: float) -> bool:
+        """Send what dead processes left behind; whether all of it, and all that has ended here, is in the store after
+        so many seconds. A spool that a living process holds doesn't count."""
         until_s = time.monotonic() + timeout_s
-        closed = [upload for upload in uploads if upload.spool.state.closed]
-        return sum(not upload.done.wait(max(0.0, until_s - time.monotonic())) for upload in closed)
+        while True:
+            all_taken = self._take()
+            with self._lock:
+                ended = [upload for upload in self._uploads if upload.spool.state.closed]
+            all_sent = all(upload.done.wait(max(0.0, until_s - time.monotonic())) for upload in ended)
+            if time.monotonic() >= until_s or (all_taken and all_sent):
+                return all_taken and all_sent
 
     def drop(self, run_id: str) -> None:
         """The run is deleted: its spools of this machine go, and nothing more of it is sent by this process."""
@@ -123,7 +124,7 @@ class Uploads:
         """Send the rest within the time that is given for it, and say what is left."""
         began_s = time.monotonic()
         if self._looking is not None:
-            self._look()
+            self._take()
         with self._lock:
             uploads = dict(self._uploads)
         for upload, job in uploads.items():
@@ -144,15 +145,19 @@ class Uploads:
             )
 
     def _look(self) -> float:
+        return _LOOK_EVERY_S if self._take() else _LOOK_SOON_S
+
+    def _take(self) -> bool:
+        """Begin with what dead processes left; False when there is more than can be sent at once."""
         for folder in folders(self._local_dir):
             if len(self._uploads) >= _MOST:
-                break
+                return False
             spool = Spool.take(folder, self._location)
             if spool is not None:
                 upload = self._upload(spool)
                 upload.end(spool.state.truncated)
                 self._add(upload)
-        return _LOOK_EVERY_S
+        return True
 
     def _upload(self, spool: Spool) -> CaptureUpload:
         return CaptureUpload(spool, self._bucket, self._prefix, self._interval_s, self._heard)
@@ -175,7 +180,13 @@ class Uploads:
         self._workers.add(job)
 
     def _heard(self, error: Exception | None) -> None:
-        self._failing = error is not None
+        was_failing, self._failing = self._failing, error is not None
+        if error is None and was_failing:
+            # The store is back: nobody waits out the pause that failures brought.
+            with self._lock:
+                jobs = list(self._uploads.values())
+            for job in jobs:
+                self._workers.wake(job)
         if error is not None:
             self._say(
                 "failing",
