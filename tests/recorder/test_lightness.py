@@ -20,11 +20,12 @@ print(*sorted(sys.modules))
 PYTHON = """
 import sys
 import daglens
-with daglens.start_run("p") as run:
-    with run.step("a") as step:
-        step.materialize("x", {"n": 1})
-    run.call_step("b", print, "hello", isolate=True)
-print(*sorted(sys.modules))
+if __name__ == "__main__":
+    with daglens.start_run("p") as run:
+        with run.step("a") as step:
+            step.materialize("x", {"n": 1})
+        run.call_step("b", print, "hello", isolate=True)
+    print(*sorted(sys.modules))
 """
 
 
