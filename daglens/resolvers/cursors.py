@@ -127,6 +127,26 @@ def _is_position(created_at_us: int, run_id: str) -> bool:
     return not isinstance(created_at_us, bool) and abs(created_at_us) <= _MAX_INT and is_name(run_id)
 
 
+# ---------------------------------------------------------------- changes of runs
+
+
+def run_changes_cursor(position: str) -> str:
+    """The cursor of a position of the run storage (`RunStorage.changes`); it goes with any filter."""
+    return _pack("c1", [position])
+
+
+def parse_run_changes_cursor(text: str) -> str:
+    """The position that a cursor names; whether it is one of this storage, only the storage can tell.
+
+    Raises:
+        InvalidCursor: This is no cursor of a live list of runs.
+    """
+    match _unpack("c1", text):
+        case [str(position)]:
+            return position
+    raise InvalidCursor("It is no cursor of a live list of runs.")
+
+
 # ---------------------------------------------------------------- artifacts
 
 

@@ -18,6 +18,8 @@ from daglens.resolvers.errors import InvalidCursor
 from daglens.resolvers.live_events import RunFeed
 from daglens.resolvers.live_feed import Feed, ServerStopping
 from daglens.resolvers.live_logs import LogFeed, LogWalk
+from daglens.resolvers.live_runs import RunListFeed
+from daglens.resolvers.live_runs_walk import RunListBatch, RunListRequest, RunListWalk
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.resolvers.live_walk import EventBatch, EventWalk, RunGone
 from daglens.resolvers.names import is_name
@@ -25,7 +27,7 @@ from daglens.storage.contract import Watch
 from daglens.storage.errors import DaglensError, LogUnavailable, RunNotFound
 from daglens.storage.records import MAX_SEQ, ComputeIO, EventFilter, Head, LogKey, LogUnavailableReason
 
-__all__ = ["EventBatch", "LiveHub", "LiveSettings", "RunGone", "ServerStopping"]
+__all__ = ["EventBatch", "LiveHub", "LiveSettings", "RunGone", "RunListBatch", "RunListRequest", "ServerStopping"]
 
 log = logging.getLogger("daglens.live")
 
@@ -47,6 +49,7 @@ class LiveHub:
         self._loop = asyncio.get_running_loop()
         self._runs: dict[str, RunFeed] = {}
         self._logs: dict[tuple[LogKey, ComputeIO], LogFeed] = {}
+        self._run_lists: dict[None, RunListFeed] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
         self._draining = False
@@ -62,11 +65,11 @@ class LiveHub:
 
     @property
     def feeds(self) -> int:
-        """How many runs and logs are watched."""
-        return len(self._runs) + len(self._logs)
+        """How many runs and logs are watched, and one more for the list of runs."""
+        return len(self._feeds())
 
-    def _feeds(self) -> list[RunFeed | LogFeed]:
-        return [*self._runs.values(), *self._logs.values()]
+    def _feeds(self) -> list[RunFeed | LogFeed | RunListFeed]:
+        return [*self._runs.values(), *self._logs.values(), *self._run_lists.values()]
 
     # ------------------------------------------------------------ what viewers ask for
 
@@ -138,6 +141,25 @@ class LiveHub:
             async for chunk in chunks:
                 yield chunk
 
+    async def runs(self, request: RunListRequest) -> AsyncGenerator[RunListBatch, None]:
+        """The live list of runs, as the contract says of `runs`, without an end; close the generator when done.
+
+        Raises:
+            InvalidCursor: `after` is no position of the storage; or, later, the storage was replaced by another.
+            StorageUnavailable: While the viewer joins; later it waits until the storage answers.
+            ServerStopping
+        """
+        viewer = object()
+        async with (
+            self._joined(self._run_lists, None, self._new_run_list_feed, viewer, 0) as feed,
+            contextlib.aclosing(RunListWalk(self._calls, feed, viewer, request).batches()) as batches,
+        ):
+            async for batch in batches:
+                yield batch
+
+    def _new_run_list_feed(self, _: None) -> RunListFeed:
+        return RunListFeed(self._calls, self.settings)
+
     def _new_log_feed(self, stream: tuple[LogKey, ComputeIO]) -> LogFeed:
         return LogFeed(self._calls, *stream, self.settings)
 
@@ -161,6 +183,7 @@ class LiveHub:
             self._end(feed)
         self._runs.clear()
         self._logs.clear()
+        self._run_lists.clear()
         self._idle.set()
         if tasks := self._ending | ({self._tending} if self._tending is not None else set()):
             await asyncio.wait(tasks)

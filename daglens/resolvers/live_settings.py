@@ -17,6 +17,8 @@ class LiveSettings:
         still_events: Most events that a filtered feed leaves out without saying so.
         batch_events, batch_bytes: Bounds of one batch; one larger event goes alone.
         window_events, window_bytes: What a run's feed holds for its viewers; who is further behind reads storage.
+        batch_runs: Bound of one batch of changes of the run list; its first batch has the viewer's limit.
+        window_runs: How many changed runs are held for the viewers of run lists; who is further behind reads storage.
         chunk_bytes: Bound of one chunk of a compute log.
         log_window_bytes: What the feed of a compute log holds.
         retry_most_s: Longest pause between two tries of a storage that doesn't answer.
@@ -32,6 +34,8 @@ class LiveSettings:
     batch_bytes: int = 1_048_576
     window_events: int = 4000
     window_bytes: int = 4_194_304
+    batch_runs: int = 200
+    window_runs: int = 2000
     chunk_bytes: int = 262_144
     log_window_bytes: int = 1_048_576
     retry_most_s: float = 5.0

@@ -5,17 +5,26 @@ from contextlib import aclosing
 
 import strawberry
 
-from daglens.resolvers import cursors, events
+from daglens.resolvers import cursors, events, run_filters
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.errors import InvalidCursor, InvalidFilter
-from daglens.resolvers.live import EventBatch, RunGone
+from daglens.resolvers.limits import MAX_RUNS
+from daglens.resolvers.live import EventBatch, RunGone, RunListBatch, RunListRequest
 from daglens.schema.compute_log import ComputeLogChunkOrError, chunk_error, chunk_object
 from daglens.schema.errors import InvalidCursorError, InvalidFilterError, RunNotFoundError
 from daglens.schema.event_objects import event_objects
+from daglens.schema.info import Info
+from daglens.schema.run_objects import RunSelection, run_objects
 from daglens.schema.scalars import Cursor
-from daglens.schema.subscription_messages import RunDeleted, RunEventsBatch, RunEventsMessage
+from daglens.schema.subscription_messages import (
+    RunDeleted,
+    RunEventsBatch,
+    RunEventsMessage,
+    RunsBatch,
+    RunsMessage,
+)
 from daglens.storage.errors import LogUnavailable, RunNotFound
-from daglens.storage.records import MAX_SEQ, ComputeIO, EventFilter
+from daglens.storage.records import MAX_SEQ, ComputeIO, EventFilter, RunFilter
 
 
 async def event_messages(
@@ -44,6 +53,38 @@ def _events_message(batch: EventBatch | RunGone) -> RunEventsMessage:
         through_seq=min(batch.through_seq, MAX_SEQ),
         caught_up=batch.caught_up,
         run_status=batch.run_status,
+    )
+
+
+async def run_list_messages(
+    info: Info, filter: RunFilter, limit: int, after: str | None
+) -> AsyncGenerator[RunsMessage, None]:
+    """The messages of `runs`."""
+    context = info.context
+    selection = RunSelection.below(info, "changed")
+    try:
+        request = RunListRequest(
+            run_filters.checked(filter),
+            context.page_limit(limit, MAX_RUNS),
+            None if after is None else cursors.parse_run_changes_cursor(after),
+            selection.parts,
+        )
+        async with aclosing(context.live().runs(request)) as batches:
+            async for batch in batches:
+                yield await _runs_message(info, batch, selection)
+    except InvalidCursor as error:
+        yield InvalidCursorError.of(error)
+    except InvalidFilter as error:
+        yield InvalidFilterError.of(error)
+
+
+async def _runs_message(info: Info, batch: RunListBatch, selection: RunSelection) -> RunsBatch:
+    return RunsBatch(
+        changed=await run_objects(info, batch.changed, selection),
+        unmatched=[strawberry.ID(run_id) for run_id in batch.unmatched],
+        deleted=[strawberry.ID(run_id) for run_id in batch.deleted],
+        cursor=Cursor(cursors.run_changes_cursor(batch.position)),
+        caught_up=batch.caught_up,
     )
 
 

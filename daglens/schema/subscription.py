@@ -6,25 +6,17 @@ from typing import Annotated
 
 import strawberry
 
-from daglens.resolvers.errors import NotImplementedHere
 from daglens.schema.arguments import given
 from daglens.schema.compute_log import ComputeLogChunkOrError
 from daglens.schema.enums import ComputeIO
 from daglens.schema.event import EventFilter
 from daglens.schema.info import Info
-from daglens.schema.live_objects import chunk_messages, event_messages
-from daglens.schema.run_inputs import RunsFilter
+from daglens.schema.live_objects import chunk_messages, event_messages, run_list_messages
+from daglens.schema.run_inputs import RunsFilter, run_filter
 from daglens.schema.scalars import Cursor
 from daglens.schema.subscription_messages import RunEventsMessage, RunsMessage
 
 _RunId = Annotated[strawberry.ID, strawberry.argument(description="The run.")]
-
-
-async def _not_yet() -> AsyncGenerator[RunsMessage, None]:
-    nothing: tuple[RunsMessage, ...] = ()
-    for message in nothing:
-        yield message
-    raise NotImplementedHere("Ask `runsOrError` again every few seconds instead.")
 
 
 @strawberry.type(description="What can be watched.")
@@ -66,8 +58,10 @@ class Subscription:
         limit: Annotated[int, strawberry.argument(description="How many runs the first batch holds at most.")] = 25,
         after: Annotated[Cursor | None, strawberry.argument(description="A batch's cursor.")] = strawberry.UNSET,
     ) -> AsyncGenerator[RunsMessage, None]:
-        async for message in _not_yet():
-            yield message
+        messages = run_list_messages(info, run_filter(filter), limit, given(after))
+        async with aclosing(messages):
+            async for message in messages:
+                yield message
 
     @strawberry.subscription(
         description="A step's stdout or stderr after a cursor: what is there, then live, then the end. `attempt` null "

@@ -174,7 +174,7 @@ async def test_guesses_at_secrets_are_not_confirmed(api: Api) -> None:
         ("subscription { nothing }", None, "GRAPHQL_VALIDATION_FAILED"),
         ("subscription A { runs { __typename } }", "B", "BAD_USER_INPUT"),
         ("{ version }", None, "BAD_USER_INPUT"),
-        ("subscription { runs { __typename } }", None, "NOT_IMPLEMENTED"),
+        ("subscription { runs { __typename } }", None, "NOTHING_LIVE"),
     ],
 )
 async def test_a_subscription_that_is_wrong(api: Api, document: str, operation: str | None, code: str) -> None:

@@ -35,6 +35,32 @@ subscription Log($id: ID! = "r", $step: String! = "a", $attempt: Int, $after: Cu
   }
 }
 """
+RUNS = """
+subscription Runs($filter: RunsFilter, $limit: Int! = 25, $after: Cursor) {
+  runs(filter: $filter, limit: $limit, after: $after) {
+    __typename
+    ... on RunsBatch { changed { runId status tags { key value } } unmatched deleted cursor caughtUp }
+    ... on Error { code message }
+  }
+}
+"""
+DEEP = """
+subscription Deep($after: Cursor) {
+  runs(after: $after) {
+    ... on RunsBatch {
+      cursor
+      changed {
+        runId runConfig runConfigYaml durationSeconds lastHeardAt canTerminate
+        stats { events stepsSucceeded }
+        stepStats { stepKey status attempts }
+        events(limit: 1, order: NEWEST_FIRST) { nodes { seq eventType } }
+        computeLogs { stepKey stdout { sizeBytes } }
+        artifacts { nodes { path } }
+      }
+    }
+  }
+}
+"""
 
 
 async def first(api: Api, document: str, **variables: Any) -> dict[str, Any]:
@@ -126,3 +152,92 @@ async def test_why_there_is_no_log(live_api: Api, variables: dict[str, Any], cod
     live_api.add("r", EventDraft(et.RUN_START))
     messages = [answer async for answer in live_api.listen(LOG, **variables)]
     assert [(m.errors, m.data["computeLog"]["code"]) for m in messages] == [([], code)]
+
+
+# ------------------------------------------------------------ the list of runs
+
+
+async def test_a_batch_of_runs(live_api: Api) -> None:
+    """Runs newest first, then what changes, with the cursor to go on with; closing it leaves no viewer."""
+    live_api.add("a", tags=(("team", "core"),))
+    live_api.add("b", EventDraft(et.RUN_START))
+    stream = live_api.listen(RUNS, filter={"statuses": ["STARTED", "NOT_STARTED"]})
+    batch = (await anext(stream)).data["runs"]
+    assert [(run["runId"], run["status"]) for run in batch["changed"]] == [("b", "STARTED"), ("a", "NOT_STARTED")]
+    assert batch["changed"][1]["tags"] == [{"key": "team", "value": "core"}]
+    assert (batch["unmatched"], batch["deleted"], batch["caughtUp"]) == ([], [], True)
+    live_api.instance.append("b", [EventDraft(et.RUN_SUCCESS)])
+    batch = (await anext(stream)).data["runs"]
+    assert (batch["changed"], batch["unmatched"]) == ([], ["b"])
+    await stream.aclose()
+    assert live_api.viewers == 0
+    live_api.instance.runs.delete(["a"])
+    message = await first(live_api, RUNS, after=batch["cursor"])
+    assert (message["changed"], message["deleted"], message["caughtUp"]) == ([], ["a"], True)
+
+
+async def test_runs_in_depth(live_api: Api) -> None:
+    """Runs of a batch have every field of a run; however many there are, each storage is asked as often."""
+    drafts = [EventDraft(et.RUN_START), EventDraft(et.STEP_START, "s"), EventDraft(et.STEP_SUCCESS, "s")]
+    live_api.add("r0", *drafts, run_config={"n": 1})
+    live_api.artifacts.inner.put("r0", "report.txt")
+    live_api.logs.inner.append(LogKey("r0", "s"), ComputeIO.STDOUT, 0, b"text")
+    begun = await first(live_api, DEEP)
+    (run,) = begun["changed"]
+    assert (run["runConfig"], run["runConfigYaml"]) == ({"n": 1}, "n: 1\n")
+    assert run["stats"] == {"events": 3, "stepsSucceeded": 1}
+    assert run["stepStats"] == [{"stepKey": "s", "status": "SUCCESS", "attempts": 1}]
+    assert run["events"]["nodes"] == [{"seq": 3, "eventType": "STEP_SUCCESS"}]
+    assert run["computeLogs"] == [{"stepKey": "s", "stdout": {"sizeBytes": "4"}}]
+    assert run["artifacts"]["nodes"] == [{"path": "report.txt"}]
+    asked = []
+    for names in (["r1"], [f"many{n}" for n in range(30)]):
+        for name in names:
+            live_api.add(name, *drafts)
+        live_api.forget()
+        begun = await first(live_api, DEEP, after=begun["cursor"])
+        assert [run["runId"] for run in begun["changed"]] == names
+        asked.append({kind: sorted(live_api.asked[kind]) for kind in ("events", "logs", "runs")})
+    assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "code"),
+    [
+        ({"after": "nonsense"}, "INVALID_CURSOR"),
+        ({"after": ""}, "INVALID_CURSOR"),
+        ({"after": "c1.WyJ4LTEiXQ"}, "INVALID_CURSOR"),
+        ({"filter": {"runIds": ["x"] * 1001}}, "INVALID_FILTER"),
+    ],
+)
+async def test_why_there_is_no_list(live_api: Api, variables: dict[str, Any], code: str) -> None:
+    """What a client can act on is one message, and the end."""
+    messages = [answer async for answer in live_api.listen(RUNS, **variables)]
+    assert [(m.errors, m.data["runs"]["code"]) for m in messages] == [([], code)]
+
+
+async def test_a_cursor_of_a_page_is_none_of_the_live_list(live_api: Api) -> None:
+    """A cursor that was taken from a page of runs is told from one of the live list."""
+    live_api.add("r")
+    page = await live_api.get("{ runsOrError { ... on RunPage { cursor } } }")
+    assert (await first(live_api, RUNS, after=page["runsOrError"]["cursor"]))["code"] == "INVALID_CURSOR"
+
+
+async def test_limits_of_the_list(live_api: Api) -> None:
+    """A negative limit is BAD_LIMIT; 0 gives an empty first batch."""
+    live_api.add("r")
+    assert [message.codes async for message in live_api.listen(RUNS, limit=-1)] == [["BAD_LIMIT"]]
+    assert (await first(live_api, RUNS, limit=0))["changed"] == []
+
+
+async def test_a_list_whose_storage_fails(live_api: Api) -> None:
+    """A list that can't be joined answers with errors[]; where only the log fails, the runs come without it."""
+    live_api.add("r")
+    live_api.events.failure = OSError("gone")
+    stream = live_api.listen(DEEP)
+    answer = await anext(stream)
+    assert answer.data["runs"]["changed"][0]["stats"] is None
+    assert set(answer.codes) == {"STORAGE_UNAVAILABLE"}
+    await stream.aclose()
+    live_api.runs.failure = OSError("gone")
+    assert [message.codes async for message in live_api.listen(RUNS)] == [["STORAGE_UNAVAILABLE"]]
