@@ -61,6 +61,7 @@ class Recording:
         self._on_end_asked = on_end_asked
         self._first_status: RunStatus | None = None
         self._looked = False
+        self._canceled_unbegun = False
         self._attempts: dict[str, int] = {}
         self._open_steps: list[Step] = []
         self._lock = threading.Lock()
@@ -102,6 +103,8 @@ class Recording:
             raise CannotRecord("A forked process can't record into the memory of its parent: its events are dropped.")
         if self._new_run is not None:
             self._create(self._new_run)
+            if not self._is_new:
+                self._canceled_unbegun = self._is_canceled_unbegun()
             self._new_run = None
         return self.destination.append(self.run_id, drafts)
 
@@ -113,6 +116,11 @@ class Recording:
         except DaglensError as error:
             self.problems.say("create", f"The run is recorded without its tags and configuration: {error}")
             self._is_new = self.destination.create_run(NewRun(run.run_id, run.pipeline_name))
+
+    def _is_canceled_unbegun(self) -> bool:
+        """Whether the run, which somebody else has created, was canceled before anybody recorded it."""
+        head = self.destination.head(self.run_id)
+        return head is not None and head.state.status is RunStatus.CANCELED and head.heard_at_us is None
 
     # ------------------------------------------------------------ attempts and logs
 
@@ -205,8 +213,10 @@ class Recording:
         status = head.state.status
         if not self._looked:
             self._looked, self._first_status = True, status
-        # A run that had been canceled before this recorder came is not stopped by that.
-        if status in _ENDED_BY_OTHERS and self._first_status is not RunStatus.CANCELED:
+        # A run that was recorded and canceled before this recorder came is recorded anew; one that was canceled while
+        # it waited for a recorder never begins.
+        was_canceled = self._first_status is RunStatus.CANCELED and not self._canceled_unbegun
+        if status in _ENDED_BY_OTHERS and not was_canceled:
             self.end_heard = True
             self._on_end_asked()
 

@@ -176,3 +176,11 @@ async def live_api(api: Api) -> AsyncIterator[Api]:
     api.hub = LiveHub(api.calls, LiveSettings(linger_s=0.05, watch_idle_s=0))
     yield api
     await api.hub.close()
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def stored(request: pytest.FixtureRequest, schema: DaglensSchema, tmp_path: Path) -> Iterator[Api]:
+    """The API over storages as they are shipped, for what writes: in memory, and in files."""
+    opened = Instance.ephemeral() if request.param == "memory" else Instance.open(home=tmp_path / "home", environ={})
+    with opened as instance:
+        yield Api(instance, Clock(), StorageCalls(instance), schema)
