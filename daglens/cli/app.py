@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from daglens.cli import demo, events, instance_commands, logs, migrate, record, run_commands, runs, serve
+from daglens.cli import bundles, demo, events, instance_commands, logs, migrate, record, run_commands, runs, serve
 from daglens.storage.errors import DaglensError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 for module in (serve, demo, record, events, logs):
     module.register(app)
 migrate.register(instance_commands.app)
+bundles.register(runs.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(run_commands.app, name="run")
 app.add_typer(instance_commands.app, name="instance")

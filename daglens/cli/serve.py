@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daglens.cli.bundles import BundleFiles, MoreBundleFiles, opener_of
 from daglens.cli.options import InstanceHome
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def serve(
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 3000,
     instance_home: InstanceHome = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Serve an empty instance in memory.")] = False,
+    bundle: BundleFiles = None,
+    more_bundles: MoreBundleFiles = None,
     allowed_host: Hosts = None,
     allowed_origin: Origins = None,
     path_prefix: Annotated[
@@ -48,8 +51,9 @@ def serve(
     from daglens.server.serve import run
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    open_bundles = opener_of(bundle, more_bundles, instance_home=instance_home, ephemeral=ephemeral)
     run(
-        lambda: Instance.open(home=instance_home, fallback=default_fallback(), ephemeral=ephemeral),
+        open_bundles or (lambda: Instance.open(home=instance_home, fallback=default_fallback(), ephemeral=ephemeral)),
         host=host,
         port=port,
         insecure=insecure,
@@ -57,11 +61,14 @@ def serve(
         allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()),
         path_prefix=path_prefix,
+        read_only=open_bundles is not None,
     )
 
 
 def _announce(url: str, instance: Instance) -> None:
     for note in instance.notes:
         typer.echo(note, err=True)
-    typer.echo(f"Serving {instance.home} ({instance.origin.value})")
+    bundles = instance.sections["run_storage"].class_name == "BundleRunStorage"
+    what = "read-only, run bundles" if bundles else instance.origin.value
+    typer.echo(f"Serving {instance.home} ({what})")
     typer.echo(f"GraphiQL: {url}    GraphQL: {url}/graphql    Stop: Ctrl-C")

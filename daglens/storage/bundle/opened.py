@@ -74,7 +74,7 @@ class Bundles:
                 there = self.by_run.setdefault(opened.run.run_id, opened)
                 if there is not opened:
                     opened.file.close()
-                    raise InvalidBundle(f"{path} and {there.file.path} both hold run {opened.run.run_id}. Leave one.")
+                    raise InvalidBundle(f"{path} and {there.file.path} both hold run {opened.run.run_id!r}. Leave one.")
         except BaseException:
             self._close()
             raise
