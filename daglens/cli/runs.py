@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,11 @@ from daglens.storage.records import (
     RunStatus,
     TagFilter,
 )
+
+if TYPE_CHECKING:
+    from daglens.upkeep import DeletedRun
+
+_COUNTED_AT_ONCE = 500
 
 app = typer.Typer(help="List, show, follow and delete runs.", no_args_is_help=True)
 
@@ -53,12 +58,12 @@ def _filter(
     )
 
 
-def _walk(instance: Instance, filter: RunFilter, limit: int, *, newest_first: bool = True) -> Iterator[RunRecord]:
+def _walk(
+    instance: Instance, filter: RunFilter, limit: int, *, newest_first: bool = True, parts: RunParts = RunParts.ALL
+) -> Iterator[RunRecord]:
     after: RunPosition | None = None
     while limit > 0:
-        found = instance.runs.page(
-            filter, newest_first=newest_first, after=after, limit=min(limit, 500), parts=RunParts.ALL
-        )
+        found = instance.runs.page(filter, newest_first=newest_first, after=after, limit=min(limit, 500), parts=parts)
         yield from found.runs
         limit -= len(found.runs)
         if not found.has_more or not found.runs:
@@ -196,7 +201,7 @@ def _chosen(instance: Instance, run_ids: list[str] | None, filter: RunFilter) ->
         return [find_run(instance, run_id) for run_id in dict.fromkeys(run_ids)]
     if filter == RunFilter():
         raise typer.BadParameter("Name run ids, or at least one condition such as --before 30d.")
-    return list(_walk(instance, filter, sys.maxsize, newest_first=False))
+    return list(_walk(instance, filter, sys.maxsize, newest_first=False, parts=RunParts.NONE))
 
 
 def _confirmed(count: int) -> bool:
@@ -209,28 +214,34 @@ def _delete(instance: Instance, runs: Sequence[RunRecord], dry_run: bool, as_jso
     from rich.progress import track
 
     from daglens.cli.output import console, print_json, size
-    from daglens.upkeep import delete_run
 
-    heads = instance.events.heads([r.run_id for r in runs]) if dry_run else {}
     events = freed = 0
     progress = console(err=True)
-    for run in track(
-        runs, "Deleting" if not dry_run else "Counting", console=progress, disable=not progress.is_terminal
+    for gone in track(
+        _gone(instance, [run.run_id for run in runs], dry_run),
+        "Counting" if dry_run else "Deleting",
+        total=len(runs),
+        console=progress,
+        disable=not progress.is_terminal,
     ):
-        if dry_run:
-            head = heads.get(run.run_id)
-            gone_events = head.last_seq if head else 0
-            gone_bytes = sum(f.size_bytes for f in instance.compute_logs.list([run.run_id]).get(run.run_id, ()))
-        else:
-            gone = delete_run(instance, run.run_id)
-            gone_events, gone_bytes = gone.events, gone.bytes
-        events += gone_events
-        freed += gone_bytes
+        events += gone.events
+        freed += gone.bytes
         if as_json:
-            print_json({"runId": run.run_id, "events": gone_events, "bytes": gone_bytes, "dryRun": dry_run})
+            print_json({"runId": gone.run_id, "events": gone.events, "bytes": gone.bytes, "dryRun": dry_run})
     if not as_json:
         verb = "Would delete" if dry_run else "Deleted"
         typer.echo(f"{verb} {len(runs)} runs with {events} events and {size(freed)} of logs and artifacts.")
+
+
+def _gone(instance: Instance, run_ids: Sequence[str], dry_run: bool) -> Iterator[DeletedRun]:
+    from daglens.upkeep import delete_run, would_delete
+
+    for start in range(0, len(run_ids), _COUNTED_AT_ONCE):
+        some = run_ids[start : start + _COUNTED_AT_ONCE]
+        if dry_run:
+            yield from would_delete(instance, some)
+        else:
+            yield from (delete_run(instance, run_id) for run_id in some)
 
 
 @app.command()

@@ -123,10 +123,14 @@ def test_delete_asks_first(filled):
 
 
 def test_delete_dry_run_only_tells(filled):
-    """--dry-run says what would go and deletes nothing."""
+    """--dry-run says what would go, logs and artifacts included, and deletes nothing."""
+    with Instance.open(home=filled.home) as instance:
+        (instance.artifacts.folder("good") / "report.txt").write_bytes(b"12345")
     answer = filled("runs", "delete", "--pipeline", "nightly", "--dry-run", "--json")
-    assert answer.objects == [{"runId": "good", "events": 7, "bytes": 20, "dryRun": True}]
+    assert answer.objects == [{"runId": "good", "events": 7, "bytes": 25, "dryRun": True}]
     assert len(ids(filled("runs", "list", "--json"))) == 3
+    deleted = filled("runs", "delete", "--pipeline", "nightly", "--yes", "--json")
+    assert deleted.objects == [{**answer.objects[0], "dryRun": False}]
 
 
 def test_delete_without_any_condition_is_refused(filled):
