@@ -31,6 +31,9 @@ T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 Parameters = Mapping[str, Any]
 
+IDLE_LIMIT_MS = 30_000
+"""How long a transaction may stand still between two messages before the server ends it and its locks."""
+
 _TRIES_AFTER_ROLLBACK = 5
 _HEALTH_TIMEOUT_MS = 3000
 
@@ -288,7 +291,7 @@ class Transaction:
         if not self._open:
             # The lock on a head is held from here to the commit: a process that is stopped in between must not hold
             # it for ever.
-            settings = self._database._settings() + "SET LOCAL idle_in_transaction_session_timeout = 30000;"
+            settings = self._database._settings() + f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_LIMIT_MS};"
             sql = f"BEGIN;{settings}{sql}"
             self._open = True
         return self._database._send(self._attempt.connection, sql, parameters)

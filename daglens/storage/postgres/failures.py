@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg2
 from psycopg2 import errorcodes
 
@@ -29,17 +31,13 @@ _SENTENCES = {
 }
 
 # For a connection that was not made, libpq gives no code, only the server's words.
-_WORDS = {
-    "password authentication failed": "28P01",
-    "no password supplied": "28P01",
-    "no pg_hba.conf entry": "28000",
-    "role ": "28000",
-    "database ": "3D000",
-    "too many clients": "53300",
-    "too many connections": "53300",
-    "remaining connection slots": "53300",
-    "the database system is": "57P03",
-}
+_WORDS = (
+    (re.compile(r"password authentication failed|no password supplied"), "28P01"),
+    (re.compile(r'pg_hba\.conf|FATAL:  role ".*" (does not exist|is not permitted)'), "28000"),
+    (re.compile(r'FATAL:  (database ".*" does not exist|no such database)'), "3D000"),
+    (re.compile(r"too many (clients|connections)|remaining connection slots"), "53300"),
+    (re.compile(r"FATAL:  the database system is"), "57P03"),
+)
 
 ROLLED_BACK = frozenset({errorcodes.DEADLOCK_DETECTED, errorcodes.SERIALIZATION_FAILURE})
 """After these nothing was stored, and the same transaction may succeed when it is tried again."""
@@ -56,7 +54,7 @@ def code_of(error: BaseException) -> str:
     code: str | None = getattr(error, "pgcode", None)
     if code is None and isinstance(error, psycopg2.OperationalError):
         text = str(error)
-        return next((found for words, found in _WORDS.items() if f"FATAL:  {words}" in text or words in text), "")
+        code = next((found for words, found in _WORDS if words.search(text)), None)
     return code or ""
 
 
