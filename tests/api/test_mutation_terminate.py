@@ -46,6 +46,14 @@ async def test_a_run_that_is_recorded(stored: Api) -> None:
     )
 
 
+async def test_a_run_that_was_asked_by_somebody_else(stored: Api) -> None:
+    """A request that came as an event counts, and is not repeated."""
+    await create(stored)
+    await report(stored, event("RUN_START"), event("RUN_CANCELING"))
+    assert (await terminate(stored))["run"]["status"] == "CANCELING"
+    assert types(stored) == ["RUN_START", "RUN_CANCELING"]
+
+
 async def test_requests_at_once(stored: Api) -> None:
     """Of many at once each is answered, and one is stored."""
     await create(stored)
@@ -162,6 +170,7 @@ async def test_a_row_that_is_behind(api: Api, monkeypatch: pytest.MonkeyPatch) -
         patch.setattr(api.runs.inner, "project", away)
         api.instance.append("r", [EventDraft(et.RUN_SUCCESS)])
     assert (await terminate(api))["status"] == "SUCCESS"
+    assert types(api) == ["RUN_START", "RUN_SUCCESS"]
 
 
 @pytest.mark.parametrize("run_id", ["nobody", "", "\0"])
