@@ -131,7 +131,7 @@ class PostgresDatabase:
 
         def send(attempt: _Attempt) -> Rows:
             attempt.in_doubt = True
-            return self._send(attempt.connection, self._settings() + sql, parameters)
+            return self._send(attempt.connection, self.settings() + sql, parameters)
 
         return self._try(send, repeatable)
 
@@ -197,8 +197,11 @@ class PostgresDatabase:
             cursor.execute(sql, parameters)
             return [] if cursor.description is None else cursor.fetchall()
 
-    def _settings(self) -> str:
-        # For this transaction only, so that it is also right when the next one goes to another server connection.
+    def settings(self) -> str:
+        """What each transaction begins with.
+
+        For this transaction only, so that it is also right when the next one goes to another server connection.
+        """
         settings = f"SET LOCAL statement_timeout = {int(self._timeout_s * 1000)};"
         if self._durability == "normal":
             settings += "SET LOCAL synchronous_commit = off;"
@@ -291,7 +294,7 @@ class Transaction:
         if not self._open:
             # The lock on a head is held from here to the commit: a process that is stopped in between must not hold
             # it for ever.
-            settings = self._database._settings() + f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_LIMIT_MS};"
+            settings = self._database.settings() + f"SET LOCAL idle_in_transaction_session_timeout = {IDLE_LIMIT_MS};"
             sql = f"BEGIN;{settings}{sql}"
             self._open = True
         return self._database._send(self._attempt.connection, sql, parameters)
