@@ -15,7 +15,7 @@ from daglens.storage.contract import EventLogStorage
 from daglens.storage.drafts import json_text
 from daglens.storage.errors import EventTooLarge, InvalidName, RunDeleted, RunFull, RunNotFound
 from daglens.storage.fold import project
-from daglens.storage.records import Appended, EventDraft, RunParts, RunRecord
+from daglens.storage.records import Appended, EventDraft, Head, RunParts, RunRecord
 
 _MANY = 200
 """Checking so many events takes milliseconds, in which the event loop should serve others."""
@@ -84,4 +84,14 @@ async def run_after(context: RequestContext, run: RunRecord, appended: Appended,
     move = project(run, appended.head.state)
     if move is None or not move.changed:
         return run
-    return await runs.one(context, run.run_id, parts)
+    return as_logged(await runs.one(context, run.run_id, parts), appended.head)
+
+
+def as_logged(run: RunRecord, head: Head | None) -> RunRecord:
+    """The run as its log tells it. Where row and log share no transaction, the row is a moment behind."""
+    move = None if head is None else project(run, head.state)
+    if move is None:
+        return run
+    return run._replace(
+        status=move.status, started_at_us=move.started_at_us, ended_at_us=move.ended_at_us, presumed=move.presumed
+    )

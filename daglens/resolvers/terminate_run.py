@@ -7,11 +7,10 @@ from typing import Final
 from daglens.resolvers import runs
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.errors import RunNotTerminable
-from daglens.resolvers.report_events import append, run_after
+from daglens.resolvers.report_events import append, as_logged, run_after
 from daglens.resolvers.runs import US_PER_S, last_heard_at_us
 from daglens.storage import event_types as et
 from daglens.storage.errors import RunNotFound
-from daglens.storage.fold import project
 from daglens.storage.records import EventDraft, Head, LogLevel, RunParts, RunRecord, RunStatus
 
 REQUEST_EVENT_ID: Final = "daglens:terminate"
@@ -26,16 +25,16 @@ async def terminate(context: RequestContext, run_id: str, parts: RunParts) -> Ru
         RunNotTerminable: It has ended, perhaps while this was asked.
         RunNotFound, StorageUnavailable
     """
-    run = await runs.one(context, run_id, parts)
+    row = await runs.one(context, run_id, parts)
     head = (await context.calls.events(lambda storage: storage.heads([run_id]))).get(run_id)
     if head is not None and head.deleted:
         raise RunNotFound(run_id)
+    run = as_logged(row, head)
+    if run.status.is_final:
+        raise RunNotTerminable(run_id, run.status)
     now_us = await context.calls.runs(lambda storage: storage.now_us())
-    status = status_of(run, head)
-    if status.is_final:
-        raise RunNotTerminable(run_id, status)
     is_recorded = not is_silent(run, head, now_us)
-    if status is RunStatus.CANCELING and is_recorded:
+    if run.status is RunStatus.CANCELING and is_recorded:
         return run
     drafts = [
         EventDraft(
@@ -48,18 +47,11 @@ async def terminate(context: RequestContext, run_id: str, parts: RunParts) -> Ru
     if not is_recorded:
         drafts.append(_canceled(run, head))
     appended = await append(context, run_id, drafts, heard=False)
-    run = await run_after(context, run, appended, parts)
-    reached = status_of(run, appended.head)
-    if reached is not (RunStatus.CANCELING if is_recorded else RunStatus.CANCELED) and reached.is_final:
+    reached = as_logged(row, appended.head).status
+    if reached.is_final and (is_recorded or reached is not RunStatus.CANCELED):
         # The recorder reported the end before the request was stored.
         raise RunNotTerminable(run_id, reached)
-    return run
-
-
-def status_of(run: RunRecord, head: Head | None) -> RunStatus:
-    """Where the run stands by its log; its row may be a moment behind."""
-    move = None if head is None else project(run, head.state)
-    return run.status if move is None else move.status
+    return await run_after(context, row, appended, parts)
 
 
 def is_silent(run: RunRecord, head: Head | None, now_us: int) -> bool:

@@ -173,6 +173,31 @@ async def test_a_row_that_is_behind(api: Api, monkeypatch: pytest.MonkeyPatch) -
     assert types(api) == ["RUN_START", "RUN_SUCCESS"]
 
 
+async def test_a_request_that_the_row_does_not_show_yet(api: Api) -> None:
+    """The answer to a second request is never older than the first."""
+    await create(api)
+    await report(api, event("RUN_START"))
+    api.events.inner.append("r", [EventDraft(et.RUN_CANCELING)])
+    run = (await terminate(api))["run"]
+    assert (run["status"], run["canTerminate"]) == ("CANCELING", False)
+
+
+async def test_a_recorder_that_is_quick(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has stopped before the answer is written has done what was asked."""
+    await create(api)
+    await report(api, event("RUN_START"))
+    append = api.events.inner.append
+
+    def quick(run_id: str, drafts: Any, **more: Any) -> Any:
+        monkeypatch.setattr(api.events.inner, "append", append)
+        answer = append(run_id, drafts, **more)
+        api.instance.append(run_id, [EventDraft(et.RUN_CANCELED)])
+        return answer
+
+    monkeypatch.setattr(api.events.inner, "append", quick)
+    assert (await terminate(api))["run"]["status"] == "CANCELED"
+
+
 @pytest.mark.parametrize("run_id", ["nobody", "", "\0"])
 async def test_no_such_run(stored: Api, run_id: str) -> None:
     """A run that is not there has no log afterwards."""
