@@ -1,4 +1,4 @@
-"""`daglens runs list|show|tail|delete|reap`."""
+"""`daglens runs list|show|tail|delete|reap`, and `prune`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from daglens.cli import prune
 from daglens.cli.options import InstanceHome, Json, RunId, find_run, open_instance
 from daglens.instance import Instance
 from daglens.storage.records import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _COUNTED_AT_ONCE = 500
 
 app = typer.Typer(help="List, show, follow and delete runs.", no_args_is_help=True)
+prune.register(app)
 
 Statuses = Annotated[list[str] | None, typer.Option("--status", metavar="STATUS", help="Only runs of this status.")]
 Pipelines = Annotated[list[str] | None, typer.Option("--pipeline", metavar="NAME", help="Only runs of this pipeline.")]
