@@ -21,6 +21,7 @@ import os, sys
 from pathlib import Path
 from daglens.storage.object_store import ObjectStoreComputeLogManager
 from daglens.storage.records import LogKey
+from daglens.storage.object_store.spool import read_state
 from tests.storages.object_stores import s3_config
 class Server:
     url = f"http://127.0.0.1:{sys.argv[1]}"
@@ -78,6 +79,7 @@ if pid == 0:
     sys.exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 assert not logs.read(LogKey("run", "in the parent"), "stdout", 0, 100).complete, "the child's unwinding closed it"
+assert not read_state(outer.stdout_path.parent).closed, "and would have, had the parent been killed"
 write(outer.stdout_path, b"and of the parent")
 outer.close()
 logs.close()

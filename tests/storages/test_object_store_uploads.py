@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from daglens.storage.errors import LogClosed, LogUnavailable, StorageUnavailable
-from daglens.storage.object_store import ObjectStoreComputeLogManager
+from daglens.storage.object_store import ObjectStoreComputeLogManager, capture_upload
 from daglens.storage.object_store.chain import MERGE_COUNT
+from daglens.storage.object_store.workers import Job, Workers
 from daglens.storage.records import LogKey, LogUnavailableReason
 from daglens.testing.compute_logs.topic import ERR, KEY, OUT, begin, is_missing, reason_of, whole, write
 from tests.storages.object_stores import WAIT_S, Written, eventually, in_memory
@@ -230,14 +231,51 @@ def test_a_store_that_hangs_holds_nobody_up(
 
 
 def test_the_end_of_the_process_sends_what_open_steps_wrote(tmp_path: Path) -> None:
-    """`close` with a step still open: what it wrote is there, and the log is not complete."""
-    logs = in_memory(tmp_path / "spool", upload_interval_s=3600)
+    """`close` with a step still open: what it wrote is there, the log is not complete, and nobody waits for its end."""
+    logs = in_memory(tmp_path / "spool", upload_interval_s=3600, close_timeout_s=3600)
     capture = begin(logs)
     write(capture, ERR, b"so far")
     logs.close()
     reader = in_memory(tmp_path / "spool of another", logs.bucket.store)
     found = reader.read(KEY, ERR, 0, 100)
     assert (found.data, found.complete) == (b"so far", False)
+
+
+def test_nobody_waits_out_a_pause_once_the_store_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After failures the pauses grow; the first request that works ends those of all others."""
+    monkeypatch.setattr(capture_upload, "_FIRST_RETRY_S", 3600.0)
+    logs = in_memory(tmp_path / "spool", upload_interval_s=3600)
+    outage = Outage(logs, monkeypatch)
+    begin(logs).close()
+    eventually(lambda: outage.refused == 2, "both rounds have failed, of the beginning and of the end")
+    outage.on = False
+    begin(logs, LogKey("run", "later"))
+    eventually(partial(is_closed, logs, KEY), "the first is sent")
+    logs.close()
+
+
+def test_work_that_comes_while_a_job_is_at_work_is_done() -> None:
+    """A job that is woken while it runs runs again, however long its pause; none runs twice at once."""
+    began, go_on = threading.Semaphore(0), threading.Semaphore(0)
+    at_once: list[int] = []
+
+    def work() -> float:
+        at_once.append(1)
+        assert len(at_once) == 1
+        began.release()
+        go_on.acquire(timeout=WAIT_S)
+        at_once.pop()
+        return 3600.0
+
+    workers = Workers(4, "test")
+    job = Job(work)
+    workers.add(job)
+    assert began.acquire(timeout=WAIT_S)
+    workers.wake(job)
+    go_on.release()
+    assert began.acquire(timeout=WAIT_S), "it ran again"
+    go_on.release()
+    workers.stop(WAIT_S)
 
 
 def test_a_long_outage_takes_few_descriptors(
