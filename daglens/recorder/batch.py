@@ -58,7 +58,7 @@ class EventWriter:
 
     def __init__(
         self,
-        send: Callable[[Sequence[EventDraft]], Head],
+        send: Callable[[Sequence[EventDraft]], Head | None],
         problems: Problems,
         *,
         on_head: Callable[[Head], None] = lambda head: None,
@@ -66,7 +66,8 @@ class EventWriter:
     ) -> None:
         """
         Args:
-            send: Appends a batch and answers the head after it; raises as `EventLogStorage.append`, or anything.
+            send: Appends a batch and answers the head after it, None when that isn't known; raises as
+                `EventLogStorage.append`, or anything.
             on_head: Told each answer, by the thread that sends.
         """
         self._send = send
@@ -240,12 +241,13 @@ class EventWriter:
                     self._dropped = 0
                 self._changed.notify_all()
         try:
-            self._on_head(head)
+            if head is not None:
+                self._on_head(head)
         except Exception as error:
             self._problems.say("head", f"A message from the event log was not heard: {error}")
         return True
 
-    def _send_whole(self, batch: list[EventDraft]) -> Head:
+    def _send_whole(self, batch: list[EventDraft]) -> Head | None:
         try:
             return self._send(batch)
         except EventTooLarge as error:

@@ -96,6 +96,10 @@ class Console:
                 if file in self._followed:
                     self._show(file, found.console_fd)
 
+    def shown_to(self, path: str) -> int | None:
+        """How many bytes of a file the console has; None: it isn't shown."""
+        return next((file.shown_bytes for file in list(self._followed) if file.path == path), None)
+
     def forked(self) -> None:
         """In a forked child: the parent goes on showing its own files."""
         self.__init__()  # type: ignore[misc]

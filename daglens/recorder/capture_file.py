@@ -124,6 +124,11 @@ class CapturedFile:
             self._shown_ranges = later
             return [piece for piece in pieces if piece]
 
+    @property
+    def shown_bytes(self) -> int:
+        """How many of its bytes the console has."""
+        return self._shown_to
+
     def size(self) -> int:
         """Bytes in the file now; what was shown so far when it is closed."""
         with self._lock:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Final
 
+from daglens.recorder.destination import DESTINATION_VARIABLES
 from daglens.recorder.failure import carry, signal_name
 from daglens.recorder.interrupt import RunTerminated
 from daglens.recorder.problems import note
 from daglens.recorder.processes import end_group, end_tree
 from daglens.recorder.run import Run
-from daglens.recorder.start import HOME_VARIABLE, RUN_ID_VARIABLE
+from daglens.recorder.start import RUN_ID_VARIABLE
 from daglens.recorder.step import Step
 
 NOT_FOUND: Final = 127
@@ -202,9 +203,9 @@ def _run(command: ChildCommand, run: Run, step: Step) -> int:
     # Python holds back 8 KiB on a file: nothing would be live, and a killed command's last words would be lost.
     environment.setdefault("PYTHONUNBUFFERED", "1")
     environment[RUN_ID_VARIABLE] = run.run_id
-    home = run.instance_home
-    if home is not None:
-        environment[HOME_VARIABLE] = home
+    for name in DESTINATION_VARIABLES:
+        environment.pop(name, None)
+    environment |= run.destination_environment
     return command.run(environment, files.stdout_fd if files else None, files.stderr_fd if files else None)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from daglens.instance import Instance
 from daglens.recorder.problems import Problems
 from daglens.storage.contract import LogCapture
-from daglens.storage.errors import RunConflict
+from daglens.storage.errors import RunConflict, RunNotFound
 from daglens.storage.records import EventDraft, Head, LogKey, NewRun
+
+HOME_VARIABLE: Final = "DAGLENS_INSTANCE_HOME"
+TO_VARIABLE: Final = "DAGLENS_TO"
+TOKEN_FILE_VARIABLE: Final = "DAGLENS_TOKEN_FILE"
+DESTINATION_VARIABLES: Final = (HOME_VARIABLE, TO_VARIABLE, TOKEN_FILE_VARIABLE)
+"""By these a recorder tells its child processes where it records. A token itself is only ever inherited."""
 
 
 class Destination(Protocol):
@@ -26,6 +32,21 @@ class Destination(Protocol):
         """The folder that `--instance-home` would name for the same place; None when none would."""
         ...
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables with which a child process finds the same place; those of DESTINATION_VARIABLES that it lacks are
+        to be unset."""
+        ...
+
+    def open(self) -> None:
+        """Open what can be opened before there is something to record.
+
+        Raises:
+            StorageUnavailable: The first append tries again.
+            Exception: Nothing can be recorded; its text is a sentence.
+        """
+        ...
+
     def create_run(self, run: NewRun) -> bool:
         """Add the run; False when a run of this id exists already: it is taken over as it is."""
         ...
@@ -34,8 +55,9 @@ class Destination(Protocol):
         """Add tags; a key that is there gets the new value."""
         ...
 
-    def append(self, run_id: str, drafts: Sequence[EventDraft]) -> Head:
-        """Append events as a sign of life; the head afterwards. With no drafts, only the sign of life."""
+    def append(self, run_id: str, drafts: Sequence[EventDraft]) -> Head | None:
+        """Append events as a sign of life; the head afterwards, None when it isn't known yet. With no drafts, only
+        the sign of life."""
         ...
 
     def heartbeat(self, run_id: str, timeout_s: int) -> None:
@@ -56,6 +78,14 @@ class Destination(Protocol):
 
     def artifact_folder(self, run_id: str) -> Path:
         """The run's folder of the artifact storage."""
+        ...
+
+    def pipeline_name(self, run_id: str) -> str | None:
+        """Name of the run's pipeline; None when it can't be told now.
+
+        Raises:
+            RunNotFound
+        """
         ...
 
     def close(self) -> None:
@@ -102,6 +132,15 @@ class InstanceDestination:
             return None
         return str(found.home)
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """See Destination."""
+        return {} if self.home is None else {HOME_VARIABLE: self.home}
+
+    def open(self) -> None:
+        """See Destination."""
+        _ = self.instance
+
     def create_run(self, run: NewRun) -> bool:
         """See Destination."""
         try:
@@ -139,6 +178,13 @@ class InstanceDestination:
     def artifact_folder(self, run_id: str) -> Path:
         """See Destination."""
         return self.instance.artifacts.folder(run_id)
+
+    def pipeline_name(self, run_id: str) -> str | None:
+        """See Destination."""
+        run = self.instance.run(run_id)
+        if run is None:
+            raise RunNotFound(run_id)
+        return run.pipeline_name
 
     def close(self) -> None:
         """See Destination."""

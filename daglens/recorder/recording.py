@@ -98,7 +98,7 @@ class Recording:
         """True when nothing is recorded any more."""
         return self._writer.stopped is not None
 
-    def _send(self, drafts: Sequence[EventDraft]) -> Head:
+    def _send(self, drafts: Sequence[EventDraft]) -> Head | None:
         if self._pid != os.getpid() and self.destination.is_ephemeral:
             raise CannotRecord("A forked process can't record into the memory of its parent: its events are dropped.")
         if self._new_run is not None:

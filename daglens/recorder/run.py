@@ -200,9 +200,9 @@ class Run:
             self._recording.problems.say("tags", f"Tags were not added: {error}")
 
     @property
-    def instance_home(self) -> str | None:
-        """The folder that `--instance-home` would name for where this run is recorded; None when none need be."""
-        return self._recording.destination.home
+    def destination_environment(self) -> Mapping[str, str]:
+        """Variables with which a child process records to the same place (see Destination.environment)."""
+        return self._recording.destination.environment
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Store at once what was recorded so far; True when it is (an event waits at most 20 ms anyway)."""

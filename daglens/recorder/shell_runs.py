@@ -5,17 +5,16 @@ from __future__ import annotations
 import socket
 from typing import Any, Final, Literal
 
-from daglens.recorder.destination import InstanceDestination
+from daglens.recorder.destination import Destination
 from daglens.recorder.drafts import draft
 from daglens.storage import event_types as et
-from daglens.storage.errors import RunNotFound
 from daglens.storage.records import LogLevel, NewRun
 
 START_EVENT_ID: Final = "daglens:run-start"
 FINISH_EVENT_ID: Final = "daglens:run-finish"
 
 
-def start_shell_run(destination: InstanceDestination, run: NewRun, timeout_s: int | None) -> None:
+def start_shell_run(destination: Destination, run: NewRun, timeout_s: int | None) -> None:
     """Create the run and start it.
 
     Args:
@@ -37,7 +36,7 @@ def start_shell_run(destination: InstanceDestination, run: NewRun, timeout_s: in
 
 
 def finish_shell_run(
-    destination: InstanceDestination,
+    destination: Destination,
     run_id: str,
     status: Literal["success", "failure", "canceled"],
     message: str | None,
@@ -48,10 +47,8 @@ def finish_shell_run(
         RunNotFound: There is no such run.
         DaglensError: The storage doesn't take it.
     """
-    run = destination.instance.run(run_id)
-    if run is None:
-        raise RunNotFound(run_id)
-    name, why = run.pipeline_name, f": {message}" if message else "."
+    name = destination.pipeline_name(run_id) or "The run"
+    why = f": {message}" if message else "."
     if status == "success":
         event = draft(et.RUN_SUCCESS, f"{name} ended well.", event_id=FINISH_EVENT_ID)
     elif status == "canceled":

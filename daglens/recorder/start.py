@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from daglens.instance import Instance, default_fallback
-from daglens.recorder.destination import InstanceDestination
+from daglens.recorder.destination import HOME_VARIABLE, Destination
 from daglens.recorder.drafts import draft, recordable
 from daglens.recorder.interrupt import Interrupter, Interruptible, RunTerminated
 from daglens.recorder.metadata import plain, text
 from daglens.recorder.problems import Problems, note
 from daglens.recorder.recording import Recording
 from daglens.recorder.run import Run
+from daglens.recorder.where import destination_for
 from daglens.storage import event_types as et
 from daglens.storage.contract import MAX_TAGS
 from daglens.storage.errors import StorageUnavailable
@@ -24,7 +25,6 @@ from daglens.storage.names import check_name
 from daglens.storage.records import NewRun
 
 RUN_ID_VARIABLE: Final = "DAGLENS_RUN_ID"
-HOME_VARIABLE: Final = "DAGLENS_INSTANCE_HOME"
 DEFAULT_HEARTBEAT_TIMEOUT_S: Final = 60
 
 
@@ -38,6 +38,8 @@ def start_run(
     parent_run_id: str | None = None,
     root_run_id: str | None = None,
     instance: Instance | None = None,
+    to: str | None = None,
+    token: str | None = None,
     capture: bool = True,
     heartbeat_timeout_s: int | None = DEFAULT_HEARTBEAT_TIMEOUT_S,
 ) -> Run:
@@ -53,12 +55,17 @@ def start_run(
         step_keys: The steps to run, when it isn't the whole pipeline.
         root_run_id: First of a chain of runs; the parent when absent.
         instance: Where to record; by default the one that DAGSTER_HOME names, else one in memory (that is said).
+        to: A server to record to instead, as `https://lens.example.org`; by default $DAGLENS_TO. While it is away,
+            what is recorded waits on this machine's disk.
+        token: For that server; by default that of $DAGLENS_TOKEN_FILE or $DAGLENS_TOKEN.
         capture: Whether output of steps is captured.
         heartbeat_timeout_s: Seconds without a sign of life, at least 3, after which the run is presumed dead; None:
             never.
 
     Raises:
         InvalidName: The pipeline name or the run id can't be one.
+        InvalidServerAddress: `to` is none.
+        ValueError: Both `instance` and `to` are given.
         RunTerminated: Somebody asked for the run's end before it began; it is canceled.
     """
     _refuse_import_in_child()
@@ -72,13 +79,13 @@ def start_run(
         parent_run_id=parent_run_id,
         root_run_id=root_run_id if root_run_id is not None else parent_run_id,
     )
-    destination = InstanceDestination(problems, instance=instance)
+    destination = destination_for(run.run_id, problems, instance=instance, to=to, token=token)
     return record_new_run(run, destination, problems, capture=capture, heartbeat_timeout_s=heartbeat_timeout_s)
 
 
 def record_new_run(
     run: NewRun,
-    destination: InstanceDestination,
+    destination: Destination,
     problems: Problems,
     *,
     capture: bool = True,
@@ -117,7 +124,14 @@ def record_new_run(
     return recorded
 
 
-def attach_run(run_id: str | None = None, *, instance: Instance | None = None, capture: bool = True) -> Run:
+def attach_run(
+    run_id: str | None = None,
+    *,
+    instance: Instance | None = None,
+    to: str | None = None,
+    token: str | None = None,
+    capture: bool = True,
+) -> Run:
     """Record a part of a run that somebody else began and will end: its steps, in another process.
 
     Leaving the block ends the recording, not the run.
@@ -125,10 +139,13 @@ def attach_run(run_id: str | None = None, *, instance: Instance | None = None, c
     Args:
         run_id: By default $DAGLENS_RUN_ID, which `daglens record` gives to its command.
         instance: By default that of the `daglens` command: the one it was started with, or the user's.
+        to: A server to record to instead; by default $DAGLENS_TO, which `daglens record --to` sets for its command.
+        token: See `start_run`.
 
     Raises:
-        ValueError: There is neither `run_id` nor $DAGLENS_RUN_ID.
+        ValueError: There is neither `run_id` nor $DAGLENS_RUN_ID, or both `instance` and `to` are given.
         InvalidName: The run id can't be one.
+        InvalidServerAddress: `to` is none.
     """
     _refuse_import_in_child()
     found = run_id if run_id is not None else os.environ.get(RUN_ID_VARIABLE)
@@ -136,15 +153,20 @@ def attach_run(run_id: str | None = None, *, instance: Instance | None = None, c
         raise ValueError(f"attach_run() needs a run id: give one, or set {RUN_ID_VARIABLE}.")
     problems = Problems()
     home = os.environ.get(HOME_VARIABLE) or None
-    destination = InstanceDestination(
-        problems, instance=instance, opener=lambda: Instance.open(home=home, fallback=default_fallback())
+    destination = destination_for(
+        check_name(found, "run id"),
+        problems,
+        instance=instance,
+        to=to,
+        token=token,
+        opener=lambda: Instance.open(home=home, fallback=default_fallback()),
     )
-    return record_part(check_name(found, "run id"), destination, problems, capture=capture)
+    return record_part(found, destination, problems, capture=capture)
 
 
 def record_part(
     run_id: str,
-    destination: InstanceDestination,
+    destination: Destination,
     problems: Problems,
     *,
     capture: bool = True,
@@ -163,16 +185,16 @@ def record_part(
     return recorded
 
 
-def _open(recording: Recording, destination: InstanceDestination) -> None:
+def _open(recording: Recording, destination: Destination) -> None:
     given = destination.is_ephemeral
     try:
-        opened = destination.instance
+        destination.open()
     except StorageUnavailable:
         return  # the first append tries again, and says what is wrong
     except Exception as error:
         recording.stop(f"Nothing is recorded. {error}")
         return
-    if opened.is_ephemeral and not given:
+    if destination.is_ephemeral and not given:
         _say_ephemeral()
 
 

@@ -1,0 +1,301 @@
+"""The folder of one spool: what one process has recorded of one run, for one server.
+
+    <spool>/runs/<name>/
+        lock                  locked by the process that records, or by the one that sends what a dead one left
+        about.json            server, run, how the run is created; no token
+        events-000001.ndjson  records (records.py), appended to; the next file when one has grown
+        sent.json             how far the server has them, and the logs
+        logs/<run>/compute_logs/…   captured output, in the files of LocalComputeLogManager
+
+Names sort by when the spool was begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from daglens.recorder.remote.records import SpooledRecord, unframed
+from daglens.storage.compute_logs import LocalComputeLogManager
+from daglens.storage.drafts import now_us
+
+_SEGMENT: Final = "events-{:06d}.ndjson"
+_BLOCK_BYTES: Final = 512
+_ATTEMPTS: Final = (b'{"eventType":"STEP_START"', b'{"eventType":"STEP_RESTARTED"')
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a spool is for. Written before its first event.
+
+    Attributes:
+        url: Of the server.
+        create: The CreateRunInput of the run; None: somebody else creates it.
+        heartbeat_timeout_s: With which the run's recorder sends heartbeats; None: it sends none.
+        process_id, hostname: Of the process that records.
+    """
+
+    url: str
+    run_id: str
+    create: dict[str, Any] | None = None
+    heartbeat_timeout_s: int | None = None
+    process_id: int = 0
+    hostname: str = ""
+
+
+@dataclass(slots=True)
+class LogSent:
+    """How far one log is sent.
+
+    Attributes:
+        bytes: The server has these.
+        freed: These no longer take room on the disk.
+        cut: Nothing beyond is kept: there was no room; None: it is whole so far.
+        refused: The server doesn't take it.
+    """
+
+    bytes: int = 0
+    freed: int = 0
+    cut: int | None = None
+    refused: bool = False
+
+
+@dataclass(slots=True)
+class Sent:
+    """How far a spool is sent.
+
+    Attributes:
+        created: The server has the run.
+        reported: The server has taken something for the run.
+        segment, offset: Events before this place are there.
+        run_ended: The end of the run is among them.
+        logs: By file name.
+        problem: Why it isn't further, as a sentence.
+    """
+
+    created: bool = False
+    reported: bool = False
+    segment: int = 1
+    offset: int = 0
+    run_ended: bool = False
+    logs: dict[str, LogSent] = field(default_factory=dict)
+    problem: str | None = None
+
+
+class SpoolFiles:
+    """Reads and writes the folder of one spool. Whoever calls more than the reading methods holds its lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self._lock_fd: int | None = None
+
+    # ------------------------------------------------------------ making and locking
+
+    @classmethod
+    def make(cls, folder: Path, about: About) -> SpoolFiles:
+        """A new spool below `folder`, locked.
+
+        Raises:
+            OSError: It can't be made or locked.
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        files = cls(folder / f"{now_us():016x}-{secrets.token_hex(4)}")
+        files.path.mkdir(mode=0o700)
+        try:
+            if not files.lock():
+                raise OSError(f"{files.path} is locked already")
+            files.write_about(about)
+        except BaseException:
+            files.release()
+            shutil.rmtree(files.path, ignore_errors=True)
+            raise
+        return files
+
+    def lock(self) -> bool:
+        """Take the lock; False when another process has it.
+
+        Raises:
+            OSError: Files can't be locked there, or the spool is gone.
+        """
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        except OSError:
+            os.close(fd)
+            raise
+        self._lock_fd = fd
+        return True
+
+    def release(self) -> None:
+        """Give the lock back. In a forked child the parent keeps it."""
+        fd, self._lock_fd = self._lock_fd, None
+        if fd is not None:
+            os.close(fd)
+
+    def is_locked(self) -> bool:
+        """Whether some process has the lock."""
+        try:
+            fd = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        except OSError:
+            return True
+        finally:
+            os.close(fd)
+
+    def remove(self) -> None:
+        """Remove the spool and give the lock back. What can't be removed stays, without its content being known."""
+        with contextlib.suppress(OSError):
+            os.unlink(self.path / "about.json")
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.release()
+
+    # ------------------------------------------------------------ about and sent
+
+    def write_about(self, about: About) -> None:
+        """Say what the spool is for.
+
+        Raises:
+            OSError
+        """
+        self._replace("about.json", json.dumps(asdict(about)))
+
+    def about(self) -> About | None:
+        """What the spool is for; None when it is being made, or gone."""
+        found = self._read_json("about.json")
+        if not all(isinstance(found.get(name), str) for name in ("url", "run_id")):
+            return None
+        try:
+            return About(**found)
+        except TypeError:
+            return None
+
+    def write_sent(self, sent: Sent) -> None:
+        """Note how far it is sent. What is lost of this is sent twice, and stored once.
+
+        Raises:
+            OSError
+        """
+        self._replace("sent.json", json.dumps(asdict(sent)))
+
+    def sent(self) -> Sent:
+        """How far it is sent; nothing, where that can't be read."""
+        found = self._read_json("sent.json")
+        try:
+            logs = {name: LogSent(**log) for name, log in found.pop("logs", {}).items()}
+            return Sent(**found, logs=logs)
+        except (TypeError, AttributeError):
+            return Sent()
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self.path / name).read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _replace(self, name: str, text: str) -> None:
+        temporary = self.path / f"{name}.new"
+        temporary.write_text(text)
+        temporary.replace(self.path / name)
+
+    # ------------------------------------------------------------ events
+
+    def segment(self, number: int) -> Path:
+        """A file of events; the first has the number 1."""
+        return self.path / _SEGMENT.format(number)
+
+    def read(self, sent: Sent, max_records: int, max_bytes: int) -> Iterator[SpooledRecord | None]:
+        """Records from where `sent` stands, of one file; None for a damaged line.
+
+        A last line without its end is one that is being written, or was torn when its writer died.
+        """
+        with contextlib.suppress(FileNotFoundError), self.segment(sent.segment).open("rb") as file:
+            file.seek(sent.offset)
+            end = sent.offset
+            for _ in range(max_records):
+                line = file.readline()
+                if not line.endswith(b"\n"):
+                    return
+                end += len(line)
+                yield unframed(line[:-1], end)
+                if end - sent.offset >= max_bytes:
+                    return
+
+    def next_segment(self, sent: Sent) -> bool:
+        """Go on with the next file of events, and remove the one that is sent; False when there is no next one."""
+        if not self.segment(sent.segment + 1).exists():
+            return False
+        sent.segment, sent.offset = sent.segment + 1, 0
+        self.write_sent(sent)
+        self.segment(sent.segment - 1).unlink(missing_ok=True)
+        return True
+
+    def waiting_events(self) -> int:
+        """How many records are not sent."""
+        sent = self.sent()
+        count = 0
+        while self.segment(sent.segment).exists():
+            with contextlib.suppress(FileNotFoundError), self.segment(sent.segment).open("rb") as file:
+                file.seek(sent.offset)
+                while block := file.read(1 << 20):
+                    count += block.count(b"\n")
+            sent.segment, sent.offset = sent.segment + 1, 0
+        return count
+
+    def attempts(self, step_key: str) -> int:
+        """The highest attempt of a step that begins in records that are not sent; 0 for none."""
+        sent, highest = self.sent(), 0
+        while self.segment(sent.segment).exists():
+            for record in self.read(sent, sys.maxsize, sys.maxsize):
+                if record is not None and record.json.startswith(_ATTEMPTS):
+                    event = json.loads(record.json)
+                    if event["stepKey"] == step_key:
+                        highest = max(highest, event["data"].get("attempt", 1))
+            sent.segment, sent.offset = sent.segment + 1, 0
+        return highest
+
+    # ------------------------------------------------------------ logs
+
+    @property
+    def logs(self) -> LocalComputeLogManager:
+        """Where output is captured to."""
+        return LocalComputeLogManager(self.path / "logs")
+
+    def waiting_log_bytes(self) -> int:
+        """How many bytes of captured output are not sent."""
+        about, sent = self.about(), self.sent()
+        if about is None:
+            return 0
+        total = 0
+        for log in self.logs.list([about.run_id])[about.run_id]:
+            done = sent.logs.get(Path(log.location).name, LogSent())
+            total += 0 if done.refused else max(0, (log.size_bytes if done.cut is None else done.cut) - done.bytes)
+        return total
+
+    # ------------------------------------------------------------ room
+
+    def used_bytes(self) -> int:
+        """Room that it takes on the disk."""
+        total = 0
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    total += os.lstat(os.path.join(folder, name)).st_blocks * _BLOCK_BYTES
+        return total
