@@ -25,10 +25,8 @@ class InvalidServerAddress(DaglensError):
     code = "INVALID_SERVER_ADDRESS"
 
 
-class InvalidToken(DaglensError):
-    """There is no token where one should be."""
-
-    code = "INVALID_TOKEN"
+class InvalidToken(Exception):
+    """There is no token where one should be. Its text is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
