@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,12 @@ from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import LiveHub, LiveSettings
 from daglens.schema.build import DaglensSchema, build_schema
 from daglens.storage.memory import InMemoryEventLogStorage, InMemoryRunStorage
+from daglens.storage.postgres import PostgresDatabase, PostgresEventLogStorage, PostgresRunStorage
 from daglens.storage.records import EventDraft, NewRun
 from tests.api.storages import ArtifactsInMemory, LogsInMemory, Watched
+from tests.storages.postgres_server import config_for, postgres, postgres_schema
+
+__all__ = ["postgres", "postgres_schema"]
 
 OPERATIONS = Path(__file__).parent.parent / "contract" / "operations"
 FRAGMENTS = (OPERATIONS / "fragments.graphql").read_text(encoding="utf-8")
@@ -178,9 +182,18 @@ async def live_api(api: Api) -> AsyncIterator[Api]:
     await api.hub.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def stored(request: pytest.FixtureRequest, schema: DaglensSchema, tmp_path: Path) -> Iterator[Api]:
-    """The API over storages as they are shipped, for what writes: in memory, and in files."""
-    opened = Instance.ephemeral() if request.param == "memory" else Instance.open(home=tmp_path / "home", environ={})
-    with opened as instance:
+    """The API over storages as they are shipped, for what writes: in memory, in files, and on PostgreSQL."""
+    with ExitStack() as open_:
+        if request.param == "sqlite":
+            instance = open_.enter_context(Instance.open(home=tmp_path / "home", environ={}))
+        else:
+            instance = open_.enter_context(Instance.ephemeral())
+        if request.param == "postgres":
+            server = request.getfixturevalue("postgres")
+            database = PostgresDatabase(config_for(server.url, request.getfixturevalue("postgres_schema")))
+            open_.callback(database.close)
+            runs, events = PostgresRunStorage(database), PostgresEventLogStorage(database)
+            instance = replace(instance, runs=runs, events=events)
         yield Api(instance, Clock(), StorageCalls(instance), schema)
