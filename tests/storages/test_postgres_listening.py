@@ -141,7 +141,7 @@ def test_odd_run_ids(events: PostgresEventLogStorage, other: PostgresEventLogSto
     for name in ODD_NAMES:
         other.append(name, [EventDraft("LOG_MESSAGE")])
     while missing:
-        missing.discard(heard._told.get(timeout=DEADLINE_S))  # type: ignore[arg-type]
+        missing.discard(heard._told.get(timeout=DEADLINE_S))
     watch.stop()
 
 
