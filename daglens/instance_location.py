@@ -96,5 +96,6 @@ def _folder(named: str, what: str) -> Path:
     except (FileExistsError, NotADirectoryError):
         raise InvalidHome(f"{what} is {str(folder)!r}, but a file stands there. Name a folder.") from None
     except OSError as error:
-        raise InvalidHome(f"{what} is {str(folder)!r}, which can't be made: {error.strerror}.") from None
+        hint = "Make it and give it to this user, or name another."
+        raise InvalidHome(f"{what} is {str(folder)!r}, which can't be made: {error.strerror}. {hint}") from None
     return folder

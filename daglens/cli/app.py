@@ -43,6 +43,7 @@ def _top(
 ) -> None: ...
 
 
+_HINTS = {"RUN_NOT_FOUND": ". `daglens runs list` shows the runs, `daglens instance info` where it looks for them."}
 _USAGE_CODES = {"CONFIG_INVALID", "INVALID_HOME", "INVALID_NAME", "INSECURE_BINDING", "INVALID_SERVER_SETTING"}
 
 
@@ -51,5 +52,8 @@ def run() -> None:
     try:
         app()
     except DaglensError as error:
-        typer.echo(f"daglens: {error}", err=True)
+        hint = _HINTS.get(error.code, "")
+        typer.echo(f"daglens: {error}{hint}", err=True)
         sys.exit(2 if error.code in _USAGE_CODES else 1)
+    except KeyboardInterrupt:  # typer takes care of it only while a command runs
+        sys.exit(130)

@@ -33,11 +33,15 @@ def find_run(instance: Instance, run_id: str) -> RunRecord:
 
     Raises:
         RunNotFound: There is no such run.
+        typer.Exit: There is no run at all, and so no last one; that is said.
     """
     found = instance.run(run_id)
     if found is None and run_id == "last":
         newest = instance.runs.page(RunFilter(), limit=1, parts=RunParts.ALL).runs
-        found = newest[0] if newest else None
+        if not newest:
+            typer.echo(f"daglens: No runs yet in {instance.home}.", err=True)
+            raise typer.Exit(1)
+        found = newest[0]
     if found is None:
         raise RunNotFound(run_id)
     return found

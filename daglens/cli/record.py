@@ -54,10 +54,10 @@ def record(
     from daglens.storage.names import check_name
     from daglens.storage.records import NewRun
 
-    joined = run or os.environ.get(RUN_ID_VARIABLE)
+    joined = run if run is not None else os.environ.get(RUN_ID_VARIABLE) or None
     if joined is None and pipeline is None:
         raise typer.BadParameter("give --pipeline to begin a run, or --run to join one", param_hint="'--pipeline'")
-    if joined is not None and (tag or run_id):
+    if joined is not None and (tag or run_id is not None):
         raise typer.BadParameter("--tag and --run-id are for a run that begins here; this one is joined")
     home = instance_home
     if home is None and joined is not None and (named := os.environ.get(HOME_VARIABLE)):
@@ -68,11 +68,13 @@ def record(
         if joined is not None:
             return record_part(joined, destination, problems, capture=capture, interruptible=child)
         assert pipeline is not None
-        new = NewRun(run_id or str(uuid.uuid4()), pipeline, tags=storable_tags(parse_tags(tag), problems))
+        new = NewRun(chosen, pipeline, tags=storable_tags(parse_tags(tag), problems))
         return record_new_run(new, destination, problems, capture=capture, interruptible=child)
 
-    check_name(joined or run_id or "-", "run id")
-    check_name(pipeline or "-", "pipeline name")
+    chosen = run_id if run_id is not None else str(uuid.uuid4())
+    check_name(chosen if joined is None else joined, "run id")
+    if pipeline is not None:
+        check_name(pipeline, "pipeline name")
     raise typer.Exit(record_command(command, step, begin))
 
 

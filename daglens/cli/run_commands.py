@@ -50,7 +50,7 @@ def start(
     from daglens.storage.records import NewRun
 
     destination, problems = destination_of(instance_home)
-    chosen = check_name(run_id or str(uuid.uuid4()), "run id")
+    chosen = check_name(run_id if run_id is not None else str(uuid.uuid4()), "run id")
     run = NewRun(chosen, check_name(pipeline, "pipeline name"), tags=storable_tags(parse_tags(tag), problems))
     typer.echo(chosen)
     try:

@@ -83,11 +83,20 @@ def test_show_last_and_json(filled):
 
 
 def test_unknown_run_is_a_sentence(filled):
-    """A run that isn't there is said in one line, without a traceback."""
+    """A run that isn't there is said in one line that tells where to look, without a traceback."""
     for args in (("runs", "show", "nope"), ("events", "nope"), ("logs", "nope"), ("runs", "tail", "nope")):
         answer = filled(*args)
         assert answer.code == 1
-        assert answer.err == "daglens: There is no such run. Run id: nope\n"
+        assert answer.err.startswith("daglens: There is no such run. Run id: nope. `daglens runs list` shows the runs")
+        assert answer.err.count("\n") == 1
+
+
+def test_last_of_none(command):
+    """Without any run, `last` is none: that is said, and which folder was looked into."""
+    for args in (("runs", "show"), ("events",), ("logs",), ("runs", "tail")):
+        answer = command(*args, "last")
+        assert (answer.code, answer.out) == (1, "")
+        assert answer.err == f"daglens: No runs yet in {command.home}.\n"
 
 
 def test_tail_follows_to_the_end(filled):
