@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from daglens.storage.errors import DaglensError, StorageUnavailable
 from daglens.storage.records import EventDraft, EventQuery, NewRun
 from daglens.storage.sqlite import SqliteDatabase, SqliteEventLogStorage, SqliteRunStorage
+from daglens.storage.sqlite.failures import in_a_sentence
 
 
 @pytest.fixture
@@ -156,3 +158,18 @@ def test_errors_are_daglens_errors(tmp_path: Path) -> None:
         database.read(lambda connection: None)
     assert caught.value.code == "STORAGE_UNAVAILABLE"
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "hint"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "Give this user the right to write"),
+        (OSError(errno.ENOSPC, "No space left on device"), "Free some space."),
+        (OSError(errno.EROFS, "Read-only file system"), "that this user may write there"),
+    ],
+)
+def test_what_the_system_refuses(error: OSError, hint: str) -> None:
+    """What the system says of a file comes with what to do about it."""
+    told = str(in_a_sentence(Path("/data/daglens.db"), error))
+    assert f"/data/daglens.db: {error.strerror}. " in told
+    assert hint in told

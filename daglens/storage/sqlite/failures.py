@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 
@@ -22,6 +23,12 @@ _SENTENCES = {
     sqlite3.SQLITE_CANTOPEN: "It can't be opened. See that its folder exists and that this user may write there.",
     sqlite3.SQLITE_IOERR: "Its disk reports an error. See that the disk is there and healthy, and not full.",
     sqlite3.SQLITE_PROTOCOL: "Its locks don't work. The folder has to be on a disk of this machine.",
+}
+
+_OS_SENTENCES = {
+    errno.ENOSPC: "Free some space.",
+    errno.EACCES: "Give this user the right to write the file and its folder.",
+    errno.EMFILE: "Allow this process more open files (`ulimit -n`).",
 }
 
 # After these the connection may hold a wrong picture of the file.
@@ -55,5 +62,6 @@ def in_a_sentence(path: Path, error: BaseException) -> BaseException:
         name = getattr(error, "sqlite_errorname", "SQLite")
         return StorageUnavailable(f"{path}: {_SENTENCES[primary_code(error)]} ({name}: {error})")
     if isinstance(error, OSError):
-        return StorageUnavailable(f"{path}: {error.strerror or error}.")
+        hint = _OS_SENTENCES.get(error.errno or 0, "See that its folder exists and that this user may write there.")
+        return StorageUnavailable(f"{path}: {error.strerror or error}. {hint}")
     return error
