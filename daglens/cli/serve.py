@@ -51,6 +51,8 @@ def serve(
     from daglens.server.serve import run
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if ephemeral and instance_home is not None:
+        raise typer.BadParameter("--ephemeral serves no folder; leave it out, or --instance-home")
     open_bundles = opener_of(bundle, more_bundles, instance_home=instance_home, ephemeral=ephemeral)
     run(
         open_bundles or (lambda: Instance.open(home=instance_home, fallback=default_fallback(), ephemeral=ephemeral)),
