@@ -8,10 +8,12 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from daglens.bundles import OnStep, Part
+from daglens.bundles.event_pages import event_pages
 from daglens.instance import Instance
 from daglens.storage.bundle.lines import (
     CHUNK_BYTES,
@@ -28,9 +30,8 @@ from daglens.storage.bundle.lines import (
 )
 from daglens.storage.errors import DaglensError, LogUnavailable, RunDeleted, RunNotFound
 from daglens.storage.fold import project
-from daglens.storage.records import EventQuery, Head, RunRecord
+from daglens.storage.records import Head, RunRecord
 
-_PAGE_EVENTS = 500
 _READ_BYTES = 20 * CHUNK_BYTES
 
 
@@ -68,6 +69,7 @@ def export_file(
 
     Raises:
         RunNotFound: There is no such run.
+        EventsGone: It is being deleted.
         BundleNotWritten: The file is there already or can't be written, or a log can't be read.
         StorageUnavailable
     """
@@ -101,7 +103,7 @@ def write_bundle(
     """Write the bundle of a run, as it is now: events up to the present head, logs up to their present size.
 
     Raises:
-        RunNotFound, BundleNotWritten, StorageUnavailable
+        RunNotFound, EventsGone, BundleNotWritten, StorageUnavailable
         OSError: The stream takes no more.
     """
     # The run before the head: then the head is not behind the row.
@@ -113,7 +115,7 @@ def write_bundle(
         raise RunDeleted(run_id)
     out = _Lines(stream, on_step or (lambda part, done, of: None))
     out.write(header_line())
-    out.write(_checked(lambda: run_line(_projected(run, head)), "the run's configuration"))
+    out.write(_checked(partial(run_line, _projected(run, head)), "the run's configuration"))
     events = 0 if head is None else head.last_seq
     _write_events(instance, run_id, events, out)
     written_logs, log_bytes = _write_logs(instance, run_id, out) if logs else (0, 0)
@@ -147,17 +149,10 @@ def _projected(run: RunRecord, head: Head | None) -> RunRecord:
 
 
 def _write_events(instance: Instance, run_id: str, last_seq: int, out: _Lines) -> None:
-    seq = 0
-    while seq < last_seq:
-        (page,) = instance.events.read([EventQuery(run_id, after_seq=seq, limit=min(_PAGE_EVENTS, last_seq - seq))])
-        for event in page.events:
-            seq += 1
-            if event.seq != seq:
-                break
-            out.write(_checked(lambda event=event: event_line(event), f"the data of event {seq}"))  # type: ignore[misc]
-        if not page.events or page.events[-1].seq != seq:
-            raise BundleNotWritten(f"Event {seq + 1} of run {run_id} is gone; the run is being deleted.")
-        out.on_step(Part.EVENTS, seq, last_seq)
+    for page in event_pages(instance, run_id, last_seq):
+        for event in page:
+            out.write(_checked(partial(event_line, event), f"the data of event {event.seq}"))
+        out.on_step(Part.EVENTS, page[-1].seq, last_seq)
 
 
 def _write_logs(instance: Instance, run_id: str, out: _Lines) -> tuple[int, int]:

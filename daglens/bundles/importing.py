@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from daglens.bundles import OnStep, Part
+from daglens.bundles.event_pages import event_pages
 from daglens.instance import Instance
 from daglens.storage.bundle.file import BundledLog, BundleFile
 from daglens.storage.bundle.lines import CHUNK_BYTES
 from daglens.storage.bundle.run_row import as_created
 from daglens.storage.drafts import PreparedEvent, json_text
 from daglens.storage.errors import DaglensError, LogUnavailable, RunDeleted
-from daglens.storage.records import ComputeIO, EventDraft, EventQuery, EventRecord, LogFile, LogKey, LogLevel, RunRecord
+from daglens.storage.records import ComputeIO, EventDraft, LogFile, LogKey, LogLevel, RunRecord
 from daglens.storage.run_rules import new_record
 
 _BATCH_EVENTS = 500
@@ -146,20 +147,11 @@ class _Import:
 
     def _check_events(self, last_seq: int) -> None:
         theirs = self._bundle.events()
-        for ours in self._events_of_instance(last_seq):
-            seq, event = next(theirs)
-            if ours._replace(data=_canonical(ours.data)) != self._bundle.record(seq, event):
-                raise BundleConflict(f"Run {self._run_id}: event {seq} here is not that of the bundle.")
-
-    def _events_of_instance(self, last_seq: int) -> Iterator[EventRecord]:
-        seq = 0
-        while seq < last_seq:
-            query = EventQuery(self._run_id, after_seq=seq, limit=min(_BATCH_EVENTS, last_seq - seq))
-            (page,) = self._instance.events.read([query])
-            if not page.events:
-                raise RunDeleted(self._run_id)
-            yield from page.events
-            seq = page.events[-1].seq
+        for page in event_pages(self._instance, self._run_id, last_seq):
+            for ours in page:
+                seq, event = next(theirs)
+                if ours._replace(data=_canonical(ours.data)) != self._bundle.record(seq, event):
+                    raise BundleConflict(f"Run {self._run_id}: event {seq} here is not that of the bundle.")
 
     def _logs_here(self) -> Mapping[tuple[LogKey, ComputeIO], LogFile]:
         listed = self._instance.compute_logs.list([self._run_id]).get(self._run_id, ())

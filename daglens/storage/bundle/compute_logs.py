@@ -54,4 +54,5 @@ class BundleComputeLogManager(BundleStorage, ComputeLogManager):
 
 def _listed(file: BundleFile, log: BundledLog) -> LogFile:
     line = log.line
-    return LogFile(line.key, line.io, line.size_bytes, line.complete, line.truncated, str(file.path))
+    location = f"{file.path}: {line.io} of {line.key.step_key}, attempt {line.key.attempt}"
+    return LogFile(line.key, line.io, line.size_bytes, line.complete, line.truncated, location)

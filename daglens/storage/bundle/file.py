@@ -313,11 +313,10 @@ def _open(path: Path) -> BinaryIO:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         raise InvalidBundle(f"{path}: {getattr(error, 'strerror', None) or error}.") from None
-    file = os.fdopen(fd, "rb")
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        file.close()
+        os.close(fd)
         raise InvalidBundle(f"{path}: not a file. A bundle is read in places, so it can't be a pipe or a folder.")
-    return file
+    return os.fdopen(fd, "rb")
 
 
 def _check(path: Path, file: BinaryIO, scan: _Scan, on_progress: OnProgress | None) -> None:

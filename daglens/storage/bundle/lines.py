@@ -172,7 +172,7 @@ def check_header(line: bytes) -> None:
         raise BadLine(
             f"This bundle is of version {version}, and this daglens reads version {VERSION}: a newer one is needed."
         )
-    if version != VERSION or len(header) != 2:
+    if type(version) is not int or version != VERSION or len(header) != 2:
         raise BadLine(f"This bundle says no version that there is; this daglens reads version {VERSION}.")
 
 
