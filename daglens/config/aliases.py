@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +13,24 @@ class Ours:
 
     Attributes:
         ignored_keys: Keys of Dagster's class that mean nothing here; they are left out, and that is said.
+        renamed_keys: Keys that are called otherwise here; empty, they stand for our default.
+        given: Keys that Dagster's class has no need of, and their values.
     """
 
     module: str
     class_name: str
     ignored_keys: frozenset[str] = frozenset()
+    renamed_keys: Mapping[str, str] = field(default_factory=dict)
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    def config_of(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Dagster's configuration as our class takes it."""
+        renamed = {
+            self.renamed_keys.get(key, key): value
+            for key, value in config.items()
+            if key not in self.ignored_keys and not (key in self.renamed_keys and value is None)
+        }
+        return {**self.given, **renamed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,7 @@ MEMORY: Final = "daglens.storage.memory"
 SQLITE: Final = "daglens.storage.sqlite"
 POSTGRES: Final = "daglens.storage.postgres"
 COMPUTE_LOGS: Final = "daglens.storage.compute_logs"
+OBJECT_STORE: Final = "daglens.storage.object_store"
 ARTIFACTS: Final = "daglens.storage.artifacts"
 
 NO_MYSQL: Final = NotYet(
@@ -46,10 +60,13 @@ NO_MYSQL: Final = NotYet(
 )
 
 
-def _no_object_store(store: str) -> NotYet:
-    return NotYet(
-        f"this version of daglens can't keep compute logs in {store} yet; leave the section out to keep them in the "
-        f"instance's folder, or name {COMPUTE_LOGS} / LocalComputeLogManager with a base_dir on a shared disk"
+def _object_store(store: str, *ignored: str) -> Ours:
+    return Ours(
+        OBJECT_STORE,
+        "ObjectStoreComputeLogManager",
+        frozenset({"show_url_only", *ignored}),
+        {"upload_interval": "upload_interval_s"},
+        {"store": store},
     )
 
 
@@ -71,9 +88,10 @@ ALIASES: Final[Mapping[tuple[str, str], Ours | NotYet | Unified]] = {
     ("dagster_mysql", "MySQLRunStorage"): NO_MYSQL,
     ("dagster_mysql", "MySQLEventLogStorage"): NO_MYSQL,
     ("dagster_mysql", "DagsterMySQLStorage"): Unified("mysql"),
-    ("dagster_aws", "S3ComputeLogManager"): _no_object_store("S3"),
-    ("dagster_gcp", "GCSComputeLogManager"): _no_object_store("Google Cloud Storage"),
-    ("dagster_azure", "AzureBlobComputeLogManager"): _no_object_store("Azure Blob Storage"),
+    ("dagster_aws", "S3ComputeLogManager"): _object_store("s3", "skip_empty_files"),
+    ("dagster_gcp", "GCSComputeLogManager"): _object_store("gcs"),
+    # Without a key the credentials are those of the environment, as that one has it.
+    ("dagster_azure", "AzureBlobComputeLogManager"): _object_store("azure", "default_azure_credential"),
 }
 
 UNIFIED: Final[Mapping[str, tuple[str, str, str]]] = {

@@ -140,7 +140,7 @@ class SectionReader:
                 return self._unified_by(answer.key, config, place, config_path)
             answer = None
         if isinstance(answer, Ours) and section is not None:
-            config = self._without(answer.ignored_keys, config, config_path)
+            config = self._as_ours(answer, config, config_path)
             return self._import(answer.module, answer.class_name, config, place, config_path, section)
         self._shapes.without_shape(config, config_path)
         if isinstance(answer, NotYet):
@@ -191,11 +191,13 @@ class SectionReader:
         self._problems.add(ProblemCode.NOT_AVAILABLE, place, NO_MYSQL.sentence)
         return []
 
-    def _without(self, keys: frozenset[str], config: Any, path: KeyPath) -> Any:
+    def _as_ours(self, answer: Ours, config: Any, path: KeyPath) -> Any:
+        if config is None:
+            config = {}
         if not isinstance(config, Mapping):
             return config
-        self.left_out += [(*path, key) for key in config if key in keys]
-        return {key: value for key, value in config.items() if key not in keys}
+        self.left_out += [(*path, key) for key in config if key in answer.ignored_keys]
+        return answer.config_of(config)
 
     def _note(self, unusable: Unusable, place: KeyPath) -> None:
         self._problems.add(unusable.code, (*place, unusable.key), unusable.sentence, said=unusable.said)

@@ -92,7 +92,7 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
             connect(config),
             location=config.location,
             local_dir=home / os.path.expanduser(config.local_dir or DEFAULT_LOCAL_DIR),
-            prefix=config.prefix,
+            prefix=config.folder,
             upload_interval_s=config.upload_interval_s,
             close_timeout_s=config.close_timeout_s,
             presigned_links=config.presigned_links,

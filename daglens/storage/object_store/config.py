@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from daglens.config.secrets import Secret
@@ -82,7 +82,7 @@ class ObjectStoreConfig:
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
     session_token: Secret | None = None
-    upload_extra_args: Mapping[str, Any] = field(default_factory=dict)
+    upload_extra_args: Mapping[str, Any] | None = None
     json_credentials_envvar: str | None = None
     service_account_key: Secret | None = None
     secret_key: Secret | None = None
@@ -99,12 +99,12 @@ class ObjectStoreConfig:
             name
             for store, names in _KEYS_OF.items()
             for name in names - _KEYS_OF[self.store]
-            if store != self.store and getattr(self, name) not in (None, True, {})
+            if store != self.store and getattr(self, name) not in (None, True)
         )
         if foreign:
             raise ValueError(f"{', '.join(dict.fromkeys(foreign))}: not for the store {self.store}")
-        if not all(_PREFIX_PART.fullmatch(part) for part in self.prefix.split("/")):
-            raise ValueError("prefix takes letters, digits, - _ = . and single slashes, none at its ends")
+        if not all(_PREFIX_PART.fullmatch(part) for part in self.folder.split("/")):
+            raise ValueError("prefix takes letters, digits, - _ = . and slashes")
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError("access_key_id and secret_access_key belong together")
         if self.session_token is not None and self.access_key_id is None:
@@ -113,14 +113,20 @@ class ObjectStoreConfig:
             raise ValueError("takes one of secret_key, sas_token and secret_credential")
         if self.service_account_key is not None and self.json_credentials_envvar is not None:
             raise ValueError("takes one of service_account_key and json_credentials_envvar")
-        unknown = sorted(set(self.upload_extra_args) - {ENCRYPTION, ENCRYPTION_KEY})
+        extra = self.upload_extra_args or {}
+        unknown = sorted(set(extra) - {ENCRYPTION, ENCRYPTION_KEY})
         if unknown:
             raise ValueError(f"upload_extra_args takes {ENCRYPTION} and {ENCRYPTION_KEY}, not {', '.join(unknown)}")
-        if not all(isinstance(value, str) for value in self.upload_extra_args.values()):
+        if not all(isinstance(value, str) for value in extra.values()):
             raise ValueError("upload_extra_args takes texts")
         for name, low, high in (("upload_interval_s", 0.05, 3600), ("close_timeout_s", 0, 3600)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} must be from {low} to {high}")
+
+    @property
+    def folder(self) -> str:
+        """The prefix without needless slashes."""
+        return "/".join(part for part in self.prefix.split("/") if part)
 
     @property
     def location(self) -> str:

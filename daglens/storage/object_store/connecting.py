@@ -90,10 +90,11 @@ def _s3(config: ObjectStoreConfig) -> Any:
         settings |= {"endpoint": where, "aws_endpoint_url_s3": where, "virtual_hosted_style_request": False}
     if config.region is not None:
         settings["region"] = config.region
-    if ENCRYPTION in config.upload_extra_args:
-        settings["server_side_encryption"] = config.upload_extra_args[ENCRYPTION]
-    if ENCRYPTION_KEY in config.upload_extra_args:
-        settings["sse_kms_key_id"] = config.upload_extra_args[ENCRYPTION_KEY]
+    extra = config.upload_extra_args or {}
+    if ENCRYPTION in extra:
+        settings["server_side_encryption"] = extra[ENCRYPTION]
+    if ENCRYPTION_KEY in extra:
+        settings["sse_kms_key_id"] = extra[ENCRYPTION_KEY]
     return settings
 
 
