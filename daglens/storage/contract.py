@@ -199,6 +199,26 @@ class RunStorage(Storage, Protocol):
         ...
 
 
+@runtime_checkable
+class Leases(Protocol):
+    """What a run storage may offer beside its contract: leases, for work that one process at a time should do.
+
+    A storage that several servers share does well to have them. Without, each server does that work: twice is harmless.
+    """
+
+    @abstractmethod
+    def lease(self, name: str, holder: str, ttl_s: float) -> bool:
+        """Take the lease `name`, or keep it, for `ttl_s` seconds from now, by the storage's clock; 0 gives it back.
+
+        True: `holder` has it, and nobody else does before that time is over. False: somebody else has it. Of several
+        who ask at once for one that is free, exactly one is told True.
+
+        Raises:
+            InvalidName: Name or holder is empty, too long or not storable.
+        """
+        ...
+
+
 class Watch(Protocol):
     """A watch that goes on until it is stopped."""
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from daglens.testing.artifacts import ArtifactConformance
     from daglens.testing.compute_logs import ComputeLogConformance
     from daglens.testing.events import EventLogStorageConformance, EventTombstoneExpiry
-    from daglens.testing.runs import RunStorageConformance, RunTombstoneExpiry
+    from daglens.testing.runs import RunLeases, RunStorageConformance, RunTombstoneExpiry
     from daglens.testing.threads import Clock
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "ComputeLogConformance",
     "EventLogStorageConformance",
     "EventTombstoneExpiry",
+    "RunLeases",
     "RunStorageConformance",
     "RunTombstoneExpiry",
 ]
@@ -43,6 +44,7 @@ _MODULES = {
     "ComputeLogConformance": "daglens.testing.compute_logs",
     "EventLogStorageConformance": "daglens.testing.events",
     "EventTombstoneExpiry": "daglens.testing.events",
+    "RunLeases": "daglens.testing.runs",
     "RunStorageConformance": "daglens.testing.runs",
     "RunTombstoneExpiry": "daglens.testing.runs",
 }

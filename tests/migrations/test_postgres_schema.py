@@ -186,7 +186,7 @@ def test_older_schema_is_told_and_then_migrated(
     with database(config) as opened:
         PostgresRunStorage(opened).add(NewRun("r1", "nightly"))
     later = _with_a_next_revision(tmp_path)
-    monkeypatch.setattr("daglens.storage.postgres.readiness.REVISIONS", ("0001", "next"))
+    monkeypatch.setattr("daglens.storage.postgres.readiness.REVISIONS", (*REVISIONS, "next"))
     monkeypatch.setattr(migrating, "SCRIPTS", str(later))
     with database(config) as opened:
         runs = PostgresRunStorage(opened)
@@ -211,7 +211,7 @@ def _with_a_next_revision(folder: Path) -> Path:
         (copy / path.relative_to(MIGRATIONS)).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     (copy / "versions" / "next.py").write_text(
         '"""Adds a table."""\nimport sqlalchemy as sa\nfrom alembic import context, op\n\n'
-        'revision = "next"\ndown_revision = "0001"\n\n\ndef upgrade():\n'
+        f'revision = "next"\ndown_revision = "{REVISIONS[-1]}"\n\n\ndef upgrade():\n'
         '    schema = context.config.attributes.get("schema")\n'
         '    op.create_table("added_later", sa.Column("name", sa.Text), schema=schema)\n',
         encoding="utf-8",

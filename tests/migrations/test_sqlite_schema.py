@@ -10,10 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 from sqlalchemy.pool import StaticPool
 
 from daglens.storage.errors import StorageSchemaMismatch, StorageUnavailable
@@ -26,13 +28,13 @@ from tests.storages.children import together
 SCHEMA_TEXT = files("daglens.storage.sqlite").joinpath("schema.sql").read_text("utf-8")
 MIGRATIONS = Path(str(files("daglens.storage"))) / "migrations"
 
-NEXT_REVISION = '''
+NEXT_REVISION = f'''
 """Adds a table."""
 import sqlalchemy as sa
 from alembic import op
 
 revision = "next"
-down_revision = "0001"
+down_revision = "{REVISIONS[-1]}"
 
 
 def upgrade():
@@ -52,7 +54,7 @@ if len(sys.argv) > 2:
     upgrade = migrating.upgrade
     migrating.upgrade = lambda connection: (upgrade(connection), upgrades.append("upgraded"))
     migrating.SCRIPTS = sys.argv[2]
-    opening.REVISIONS = ("0001", "next")
+    opening.REVISIONS = (*opening.REVISIONS, "next")
 database = SqliteDatabase(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -92,7 +94,7 @@ def later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(MIGRATIONS, folder)
     (folder / "versions" / "next.py").write_text(NEXT_REVISION.replace("FAIL", ""))
     monkeypatch.setattr(migrating, "SCRIPTS", str(folder))
-    monkeypatch.setattr(opening, "REVISIONS", ("0001", "next"))
+    monkeypatch.setattr(opening, "REVISIONS", (*REVISIONS, "next"))
     return folder
 
 
@@ -164,7 +166,7 @@ def test_eight_processes_open_a_new_file_at_once(path: Path) -> None:
 def test_older_file_is_migrated_when_it_is_opened(path: Path, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was in it stays."""
     with monkeypatch.context() as before:
-        before.setattr(opening, "REVISIONS", ("0001",))
+        before.setattr(opening, "REVISIONS", REVISIONS)
         make_with_a_run(path)
     database = SqliteDatabase(path)
     assert list(SqliteRunStorage(database).get(["r1"])) == ["r1"]
@@ -175,7 +177,7 @@ def test_older_file_is_migrated_when_it_is_opened(path: Path, later: Path, monke
 def test_eight_processes_open_an_older_file_at_once(path: Path, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One of them migrates it, the others wait; none fails."""
     with monkeypatch.context() as before:
-        before.setattr(opening, "REVISIONS", ("0001",))
+        before.setattr(opening, "REVISIONS", REVISIONS)
         make_with_a_run(path)
     answers = together(8, OPEN_AT_ONCE, path, later)
     assert sorted(answers) == ["['upgraded']\n"] + ["[]\n"] * 7
@@ -185,7 +187,7 @@ def test_eight_processes_open_an_older_file_at_once(path: Path, later: Path, mon
 def test_migration_that_fails_leaves_nothing(path: Path, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is as it was, and works again once the migration does."""
     with monkeypatch.context() as before:
-        before.setattr(opening, "REVISIONS", ("0001",))
+        before.setattr(opening, "REVISIONS", REVISIONS)
         make_with_a_run(path)
     script = later / "versions" / "next.py"
     script.write_text(NEXT_REVISION.replace("FAIL", "raise RuntimeError('half way')"))
@@ -200,7 +202,7 @@ def test_migration_that_fails_leaves_nothing(path: Path, later: Path, monkeypatc
 def test_disk_is_full_in_a_migration(path: Path, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in a sentence, like everything that a file may say."""
     with monkeypatch.context() as before:
-        before.setattr(opening, "REVISIONS", ("0001",))
+        before.setattr(opening, "REVISIONS", REVISIONS)
         make_with_a_run(path)
     connect = opening.connect
 
@@ -215,6 +217,25 @@ def test_disk_is_full_in_a_migration(path: Path, later: Path, monkeypatch: pytes
     monkeypatch.setattr(opening, "connect", connect)
     use(path)
     assert "added_later" in table_names(path)
+
+
+@pytest.mark.parametrize("revision", REVISIONS[:-1])
+def test_file_of_every_age_is_brought_up_to_date(path: Path, revision: str) -> None:
+    """A file that an earlier version made has today's tables when it was opened, and what was in it."""
+    config = Config()
+    config.set_main_option("script_location", migrating.SCRIPTS)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        identity = connection.execute(text("SELECT identity FROM run_feed")).scalar()
+    engine.dispose()
+    use(path)
+    assert table_names(path) == set(metadata.tables) | {"alembic_version"}
+    database = SqliteDatabase(path)
+    assert SqliteRunStorage(database).changes(None, 1).position == f"{identity}-0"
+    assert SqliteRunStorage(database).lease("l", "a", 60)
+    database.close()
 
 
 def test_file_without_a_revision_is_migrated_from_the_first(path: Path) -> None:

@@ -176,7 +176,7 @@ def drop(server: PostgresServer, schemas: Sequence[str]) -> None:
 
 def empty(server: PostgresServer, schema: str) -> None:
     """Remove every row; with few rows that is far quicker than making a schema."""
-    tables = ("runs", "deleted_runs", "event_heads", "events", "event_steps")
+    tables = ("runs", "deleted_runs", "event_heads", "events", "event_steps", "leases")
     server.execute(";".join(f'DELETE FROM "{schema}".{table}' for table in tables))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from daglens.storage.memory import InMemoryRunStorage
-from daglens.testing import Clock, RunStorageConformance, RunTombstoneExpiry
+from daglens.testing import Clock, RunLeases, RunStorageConformance, RunTombstoneExpiry
 
 
 class TestInMemoryRunStorage(RunStorageConformance):
@@ -14,7 +14,7 @@ class TestInMemoryRunStorage(RunStorageConformance):
         return InMemoryRunStorage()
 
 
-class TestInMemoryRunTombstones(RunTombstoneExpiry):
+class TestInMemoryRunTombstones(RunTombstoneExpiry, RunLeases):
     @pytest.fixture
     def storage(self, clock: Clock):
         return InMemoryRunStorage(clock=clock)

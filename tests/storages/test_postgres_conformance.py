@@ -12,6 +12,7 @@ from daglens.testing import (
     Clock,
     EventLogStorageConformance,
     EventTombstoneExpiry,
+    RunLeases,
     RunStorageConformance,
     RunTombstoneExpiry,
 )
@@ -45,7 +46,7 @@ def databases(
     empty(postgres, "conformance")
 
 
-class TestPostgresRunStorage(RunStorageConformance, RunTombstoneExpiry):
+class TestPostgresRunStorage(RunStorageConformance, RunTombstoneExpiry, RunLeases):
     @pytest.fixture
     def clock(self) -> Clock:
         return Clock()

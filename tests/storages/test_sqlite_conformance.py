@@ -12,6 +12,7 @@ from daglens.testing import (
     Clock,
     EventLogStorageConformance,
     EventTombstoneExpiry,
+    RunLeases,
     RunStorageConformance,
     RunTombstoneExpiry,
 )
@@ -27,7 +28,7 @@ def databases(tmp_path: Path) -> Iterator[tuple[SqliteDatabase, SqliteDatabase]]
         database.close()
 
 
-class TestSqliteRunStorage(RunStorageConformance, RunTombstoneExpiry):
+class TestSqliteRunStorage(RunStorageConformance, RunTombstoneExpiry, RunLeases):
     @pytest.fixture
     def clock(self) -> Clock:
         return Clock()

@@ -10,6 +10,7 @@ from daglens.storage.memory import InMemoryEventLogStorage, InMemoryRunStorage
 from daglens.testing import EventLogStorageConformance, RunStorageConformance, events, runs, threads
 from daglens.testing.broken import event_states
 from daglens.testing.broken import events as broken_events
+from daglens.testing.broken import leases as broken_leases
 from daglens.testing.broken import runs as broken_runs
 from tests.storages.suite_runner import failures, names_of_tests
 
@@ -44,6 +45,15 @@ RUN_FAULTS = [
     (broken_runs.LeavesNoTombstones, runs.RunDeletion, "test_id_stays_closed"),
     (broken_runs.TombstonesForEver, runs.RunTombstoneExpiry, "test_id_is_free_after_ninety_days"),
     (broken_runs.IgnoresCaseOfIds, runs.RunHostileNames, "test_each_name_is_kept_apart"),
+]
+
+LEASE_FAULTS = [
+    (broken_leases.AlwaysYes, runs.RunLeases, "test_one_holder_at_a_time"),
+    (broken_leases.LooksAndTakesLater, runs.RunLeases, "test_of_many_who_ask_at_once_one_is_told_yes"),
+    (broken_leases.LeasesForEver, runs.RunLeases, "test_it_ends_with_its_time"),
+    (broken_leases.OneLease, runs.RunLeases, "test_names_are_kept_apart"),
+    (broken_leases.KeepingIsNoNews, runs.RunLeases, "test_keeping_prolongs"),
+    (broken_leases.WholeSeconds, runs.RunLeases, "test_parts_of_a_second"),
 ]
 
 EVENT_FAULTS = [
@@ -94,7 +104,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     ("fault", "topic", "test"),
     [
         pytest.param(*case, id=f"{case[0].__module__.rpartition('.')[2]}-{case[0].__name__}")
-        for case in (*RUN_FAULTS, *EVENT_FAULTS)
+        for case in (*RUN_FAULTS, *LEASE_FAULTS, *EVENT_FAULTS)
     ],
 )
 @pytest.mark.usefixtures("short_deadline")
@@ -119,12 +129,17 @@ def test_sound_storage_passes(suite: type, expiry: type, storage: type) -> None:
     assert failures(expiry, storage) == {}
 
 
+def test_sound_leases_pass() -> None:
+    """Likewise for leases, which a run storage may offer beside its contract."""
+    assert failures(runs.RunLeases, InMemoryRunStorage) == {}
+
+
 def test_every_fault_has_its_test() -> None:
     """No broken storage stands there unused."""
     there = {
         value
-        for module in (broken_runs, broken_events, event_states)
+        for module in (broken_runs, broken_leases, broken_events, event_states)
         for name, value in vars(module).items()
         if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }
-    assert there == {fault for fault, _, _ in (*RUN_FAULTS, *EVENT_FAULTS)}
+    assert there == {fault for fault, _, _ in (*RUN_FAULTS, *LEASE_FAULTS, *EVENT_FAULTS)}

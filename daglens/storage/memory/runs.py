@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from daglens.storage.contract import TOMBSTONE_DAYS, NoConfig, RunStorage
+from daglens.storage.contract import TOMBSTONE_DAYS, Leases, NoConfig, RunStorage
 from daglens.storage.drafts import now_us
 from daglens.storage.errors import RunConflict, RunDeleted, RunNotFound
 from daglens.storage.fold import project
 from daglens.storage.memory.change_log import ChangeLog
 from daglens.storage.memory.texts import Texts
+from daglens.storage.names import check_name
 from daglens.storage.records import (
     AddedRun,
     NewRun,
@@ -31,7 +32,7 @@ from daglens.storage.run_rules import matches, merged_tags, new_record, position
 TOMBSTONE_US = TOMBSTONE_DAYS * 86_400_000_000
 
 
-class InMemoryRunStorage(RunStorage):
+class InMemoryRunStorage(RunStorage, Leases):
     """Runs in memory, gone with the process."""
 
     Config: ClassVar[type[Any]] = NoConfig
@@ -47,6 +48,7 @@ class InMemoryRunStorage(RunStorage):
         self._tag_values: dict[str, Texts] = {}
         self._pipelines = Texts()
         self._changes = ChangeLog()
+        self._leases: dict[str, tuple[str, int]] = {}
 
     @classmethod
     def from_config(cls, config: NoConfig, home: Path) -> Self:
@@ -212,6 +214,18 @@ class InMemoryRunStorage(RunStorage):
                 last = number
                 (changed if run_id in self._runs else deleted).append(run_id)
             return RunChanges(changed, deleted, self._changes.position(), has_more=False)
+
+    def lease(self, name: str, holder: str, ttl_s: float) -> bool:
+        """See Leases."""
+        check_name(name, "lease")
+        check_name(holder, "holder")
+        with self._lock:
+            now = self._clock()
+            by, expires_at_us = self._leases.get(name, (holder, now))
+            if by != holder and expires_at_us > now:
+                return False
+            self._leases[name] = (holder, now + round(ttl_s * 1_000_000))
+            return True
 
     def _change(self, run: RunRecord, **fields: Any) -> RunRecord:
         # max: a clock that was set back must not make a change look older than the one before it.

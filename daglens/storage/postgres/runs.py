@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from daglens.storage.contract import RunStorage
+from daglens.storage.contract import Leases, RunStorage
 from daglens.storage.errors import RunNotFound
 from daglens.storage.postgres import run_writes
 from daglens.storage.postgres.config import PostgresConfig
 from daglens.storage.postgres.database import PostgresDatabase
+from daglens.storage.postgres.leases import take_lease
 from daglens.storage.postgres.run_changes import read_changes
 from daglens.storage.postgres.run_reads import DIALECT, count_runs, read_page, read_runs, read_tag_values, read_texts
 from daglens.storage.records import (
@@ -30,7 +31,7 @@ from daglens.storage.sql.rows import may_be_stored
 from daglens.storage.sql.run_filters import storable_query
 
 
-class PostgresRunStorage(RunStorage):
+class PostgresRunStorage(RunStorage, Leases):
     """Runs in one schema of a Postgres database, shared with the event log storage on the same schema."""
 
     Config: ClassVar[type[Any]] = PostgresConfig
@@ -94,6 +95,10 @@ class PostgresRunStorage(RunStorage):
     def delete(self, run_ids: Sequence[str]) -> int:
         """See RunStorage."""
         return run_writes.delete(self.database, run_ids, self.now_us())
+
+    def lease(self, name: str, holder: str, ttl_s: float) -> bool:
+        """See Leases."""
+        return take_lease(self.database, name, holder, ttl_s, self.now_us())
 
     def _refuse_impossible(self, run_id: str) -> None:
         if not may_be_stored(run_id):

@@ -99,6 +99,16 @@ run_feed = Table(
     Column("last_change", BigInteger, nullable=False),
 )
 
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Name, primary_key=True, nullable=False),
+    Column("holder", Text, nullable=False),
+    # By the storage's clock; from then on anybody may take it.
+    Column("expires_at_us", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 event_heads = Table(
     "event_heads",
     metadata,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from daglens.storage.contract import RunStorage
+from daglens.storage.contract import Leases, RunStorage
 from daglens.storage.drafts import now_us
 from daglens.storage.records import (
     AddedRun,
@@ -24,10 +24,11 @@ from daglens.storage.sql.run_filters import storable_query
 from daglens.storage.sqlite import run_changes, run_writes
 from daglens.storage.sqlite.config import SqliteConfig
 from daglens.storage.sqlite.database import POOL_SIZE, SqliteDatabase
+from daglens.storage.sqlite.leases import take_lease
 from daglens.storage.sqlite.run_reads import DIALECT, count_runs, read_page, read_runs, read_texts
 
 
-class SqliteRunStorage(RunStorage):
+class SqliteRunStorage(RunStorage, Leases):
     """Runs in `<base_dir>/daglens.db`, shared with the event log storage on the same file."""
 
     Config: ClassVar[type[Any]] = SqliteConfig
@@ -92,6 +93,10 @@ class SqliteRunStorage(RunStorage):
     def delete(self, run_ids: Sequence[str]) -> int:
         """See RunStorage."""
         return self.database.write(lambda connection: run_writes.delete(connection, run_ids, self._clock()))
+
+    def lease(self, name: str, holder: str, ttl_s: float) -> bool:
+        """See Leases."""
+        return self.database.write(lambda connection: take_lease(connection, name, holder, ttl_s, self._clock()))
 
     # ------------------------------------------------------------ reading
 

@@ -112,5 +112,12 @@ CREATE TABLE event_steps (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX ix_event_steps_first ON event_steps (run_key, first_seq);
 
+CREATE TABLE leases (
+    name TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    expires_at_us BIGINT NOT NULL,
+    PRIMARY KEY (name)
+) WITHOUT ROWID;
+
 INSERT INTO run_feed (only, identity, last_change) VALUES (1, lower(hex(randomblob(4))), 0);
-INSERT INTO alembic_version (version_num) VALUES ('0001');
+INSERT INTO alembic_version (version_num) VALUES ('0002');

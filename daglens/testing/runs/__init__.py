@@ -11,6 +11,7 @@ from daglens.testing.runs.changes import RunChangesTopic
 from daglens.testing.runs.deletion import RunDeletion, RunTombstoneExpiry
 from daglens.testing.runs.filtering import RunFiltering
 from daglens.testing.runs.hostile_names import RunHostileNames
+from daglens.testing.runs.leases import RunLeases
 from daglens.testing.runs.paging import RunPaging
 from daglens.testing.runs.projection import RunProjection
 from daglens.testing.runs.tags import RunTags
@@ -21,6 +22,7 @@ __all__ = [
     "RunDeletion",
     "RunFiltering",
     "RunHostileNames",
+    "RunLeases",
     "RunPaging",
     "RunProjection",
     "RunStorageBasics",
@@ -41,4 +43,5 @@ class RunStorageConformance(
     RunDeletion,
     RunHostileNames,
 ):
-    """Everything that `RunStorage` promises; `RunTombstoneExpiry` can be added where the storage's clock can be set."""
+    """Everything that `RunStorage` promises; `RunTombstoneExpiry`, and `RunLeases` for a storage that
+    offers leases, can be added where the storage's clock can be set."""
