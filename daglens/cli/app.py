@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
-from daglens.cli import bundles, demo, events, instance_commands, logs, migrate, record, run_commands, runs, serve
+from daglens.cli import (
+    bundles,
+    demo,
+    events,
+    instance_commands,
+    logs,
+    migrate,
+    record,
+    recorder_commands,
+    run_commands,
+    runs,
+    serve,
+)
+from daglens.config.redaction import clean_for_terminal
 from daglens.storage.errors import DaglensError
 
 app = typer.Typer(
@@ -24,6 +39,7 @@ migrate.register(instance_commands.app)
 bundles.register(runs.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(run_commands.app, name="run")
+app.add_typer(recorder_commands.app, name="recorder")
 app.add_typer(instance_commands.app, name="instance")
 
 
@@ -44,7 +60,14 @@ def _top(
 
 
 _HINTS = {"RUN_NOT_FOUND": ". `daglens runs list` shows the runs, `daglens instance info` where it looks for them."}
-_USAGE_CODES = {"CONFIG_INVALID", "INVALID_HOME", "INVALID_NAME", "INSECURE_BINDING", "INVALID_SERVER_SETTING"}
+_USAGE_CODES = {
+    "CONFIG_INVALID",
+    "INSECURE_BINDING",
+    "INVALID_HOME",
+    "INVALID_NAME",
+    "INVALID_SERVER_ADDRESS",
+    "INVALID_SERVER_SETTING",
+}
 
 
 def run() -> None:
@@ -53,7 +76,17 @@ def run() -> None:
         app()
     except DaglensError as error:
         hint = _HINTS.get(error.code, "")
-        typer.echo(f"daglens: {error}{hint}", err=True)
+        typer.echo(f"daglens: {clean_for_terminal(str(error))}{hint}", err=True)
         sys.exit(2 if error.code in _USAGE_CODES else 1)
     except KeyboardInterrupt:  # typer takes care of it only while a command runs
         sys.exit(130)
+    except Exception as error:  # a bug, of ours or of a storage by somebody else
+        typer.echo(f"daglens: {clean_for_terminal(_unforeseen(error))}", err=True)
+        sys.exit(1)
+
+
+def _unforeseen(error: Exception) -> str:
+    if os.environ.get("DAGLENS_TRACEBACK"):
+        return "".join(traceback.format_exception(error)).rstrip()
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{DaglensError()} {told[:2000]} (DAGLENS_TRACEBACK=1 shows where.)"

@@ -19,6 +19,23 @@ InstanceHome = Annotated[
         help="The instance's folder; stands in for $DAGSTER_HOME. Without both: ~/.local/share/daglens.",
     ),
 ]
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="URL",
+        help="Record to this server, as https://lens.example.org, instead of to an instance of this machine. Also by "
+        "$DAGLENS_TO.",
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="Holds the token for that server. Also by $DAGLENS_TOKEN_FILE; $DAGLENS_TOKEN is a token itself.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or `last` for the newest run.")]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daglens.cli.options import InstanceHome
+from daglens.cli.options import InstanceHome, To, TokenFile
 
 if TYPE_CHECKING:
-    from daglens.recorder.destination import InstanceDestination
+    from daglens.recorder.destination import Destination
     from daglens.recorder.problems import Problems
 
 RunOption = Annotated[
@@ -42,6 +42,8 @@ def record(
     tag: Tags = None,
     capture: Annotated[bool, typer.Option(help="Keep the command's stdout and stderr.")] = True,
     instance_home: InstanceHome = None,
+    to: To = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Run a command as a step, and record what it prints and how it ends.
 
@@ -49,8 +51,10 @@ def record(
     with --run, or $DAGLENS_RUN_ID, a step of that run.
     """
     from daglens.recorder.command import ChildCommand, record_command
+    from daglens.recorder.destination import HOME_VARIABLE
+    from daglens.recorder.problems import Problems
     from daglens.recorder.run import Run
-    from daglens.recorder.start import HOME_VARIABLE, RUN_ID_VARIABLE, record_new_run, record_part, storable_tags
+    from daglens.recorder.start import RUN_ID_VARIABLE, record_new_run, record_part, storable_tags
     from daglens.storage.names import check_name
     from daglens.storage.records import NewRun
 
@@ -59,10 +63,14 @@ def record(
         raise typer.BadParameter("give --pipeline to begin a run, or --run to join one", param_hint="'--pipeline'")
     if joined is not None and (tag or run_id is not None):
         raise typer.BadParameter("--tag and --run-id are for a run that begins here; this one is joined")
-    home = instance_home
-    if home is None and joined is not None and (named := os.environ.get(HOME_VARIABLE)):
-        home = Path(named)
-    destination, problems = destination_of(home)
+    if instance_home is None and to is None and joined is not None and (named := os.environ.get(HOME_VARIABLE)):
+        instance_home = Path(named)
+    chosen = run_id if run_id is not None else str(uuid.uuid4())
+    recorded = check_name(chosen if joined is None else joined, "run id")
+    if pipeline is not None:
+        check_name(pipeline, "pipeline name")
+    problems = Problems()
+    destination = destination_of(recorded, problems, instance_home, to, token_file)
 
     def begin(child: ChildCommand) -> Run:
         if joined is not None:
@@ -71,22 +79,35 @@ def record(
         new = NewRun(chosen, pipeline, tags=storable_tags(parse_tags(tag), problems))
         return record_new_run(new, destination, problems, capture=capture, interruptible=child)
 
-    chosen = run_id if run_id is not None else str(uuid.uuid4())
-    check_name(chosen if joined is None else joined, "run id")
-    if pipeline is not None:
-        check_name(pipeline, "pipeline name")
     raise typer.Exit(record_command(command, step, begin))
 
 
-def destination_of(home: Path | None) -> tuple[InstanceDestination, Problems]:
-    """Where commands record, opened when it is needed; and where its problems are told."""
-    from daglens.instance import Instance, default_fallback
-    from daglens.recorder.destination import InstanceDestination
-    from daglens.recorder.problems import Problems
+def destination_of(
+    run_id: str, problems: Problems, home: Path | None, to: str | None, token_file: Path | None
+) -> Destination:
+    """Where a command records a run, opened when it is needed: what the options say, else what the environment says.
 
-    problems = Problems()
+    Raises:
+        typer.BadParameter: The options contradict each other.
+        InvalidServerAddress: `to` is no address of a server.
+    """
+    from daglens.instance import Instance, default_fallback
+    from daglens.recorder.destination import TO_VARIABLE, InstanceDestination
+    from daglens.recorder.where import destination_for
+
     opener = partial(Instance.open, home=home, fallback=default_fallback())
-    return InstanceDestination(problems, opener=opener), problems
+    if home is not None and to is not None:
+        raise typer.BadParameter("a run is recorded in one place; --instance-home names another", param_hint="'--to'")
+    if token_file is not None and to is None and (home is not None or not os.environ.get(TO_VARIABLE)):
+        raise typer.BadParameter("a token is for the server of --to", param_hint="'--token-file'")
+    if home is not None:
+        return InstanceDestination(problems, opener=opener)
+    token = None
+    if token_file is not None:
+        from daglens.recorder.remote.address import Token
+
+        token = Token.in_file(token_file)
+    return destination_for(run_id, problems, to=to, token=token, opener=opener)
 
 
 def parse_tags(given: list[str] | None) -> dict[str, str]:

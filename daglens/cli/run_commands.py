@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from daglens.cli.options import InstanceHome
+from daglens.cli.options import InstanceHome, To, TokenFile
 from daglens.cli.record import Tags, destination_of, parse_tags
 
 app = typer.Typer(help="Begin and end a run whose steps are recorded by `daglens record --run`.", no_args_is_help=True)
@@ -38,19 +38,22 @@ def start(
         ),
     ] = None,
     instance_home: InstanceHome = None,
+    to: To = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Begin a run and print its id: `export DAGLENS_RUN_ID=$(daglens run start --pipeline nightly)`.
 
     The id is printed even when the run can't be recorded now (that is said on stderr), so that a script goes on.
     """
-    from daglens.recorder.problems import note
+    from daglens.recorder.problems import Problems, note
     from daglens.recorder.shell_runs import start_shell_run
     from daglens.recorder.start import storable_tags
     from daglens.storage.names import check_name
     from daglens.storage.records import NewRun
 
-    destination, problems = destination_of(instance_home)
     chosen = check_name(run_id if run_id is not None else str(uuid.uuid4()), "run id")
+    problems = Problems()
+    destination = destination_of(chosen, problems, instance_home, to, token_file)
     run = NewRun(chosen, check_name(pipeline, "pipeline name"), tags=storable_tags(parse_tags(tag), problems))
     typer.echo(chosen)
     try:
@@ -69,11 +72,15 @@ def finish(
     status: Annotated[End, typer.Option("--status", help="How it ended.")] = End.success,
     message: Annotated[str | None, typer.Option("--message", help="Why it failed or was canceled.")] = None,
     instance_home: InstanceHome = None,
+    to: To = None,
+    token_file: TokenFile = None,
 ) -> None:
     """End a run. Safe to repeat: the first end counts."""
+    from daglens.recorder.problems import Problems
     from daglens.recorder.shell_runs import finish_shell_run
+    from daglens.storage.names import check_name
 
-    destination, _ = destination_of(instance_home)
+    destination = destination_of(check_name(run_id, "run id"), Problems(), instance_home, to, token_file)
     try:
         finish_shell_run(destination, run_id, status.value, message)
     finally:

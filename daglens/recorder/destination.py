@@ -15,8 +15,8 @@ from daglens.storage.records import EventDraft, Head, LogKey, NewRun
 HOME_VARIABLE: Final = "DAGLENS_INSTANCE_HOME"
 TO_VARIABLE: Final = "DAGLENS_TO"
 TOKEN_FILE_VARIABLE: Final = "DAGLENS_TOKEN_FILE"
-DESTINATION_VARIABLES: Final = (HOME_VARIABLE, TO_VARIABLE, TOKEN_FILE_VARIABLE)
-"""By these a recorder tells its child processes where it records. A token itself is only ever inherited."""
+DESTINATION_VARIABLES: Final = (HOME_VARIABLE, TO_VARIABLE)
+"""By these a recorder tells its child processes where it records."""
 
 
 class Destination(Protocol):
@@ -34,8 +34,8 @@ class Destination(Protocol):
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """Variables with which a child process finds the same place; those of DESTINATION_VARIABLES that it lacks are
-        to be unset."""
+        """Variables with which a child process finds the same place; those of DESTINATION_VARIABLES that it doesn't
+        have are to be unset."""
         ...
 
     def open(self) -> None:

@@ -6,6 +6,8 @@ import contextlib
 import sys
 import threading
 
+from daglens.config.redaction import clean_for_terminal
+
 
 class Problems:
     """What went wrong with the recording of one run. Safe to use from any thread."""
@@ -28,8 +30,8 @@ class Problems:
 
 
 def note(sentence: str) -> None:
-    """Write `daglens: sentence` to stderr. Never raises."""
+    """Write `daglens: sentence`, without secrets, to stderr. Never raises."""
     with contextlib.suppress(Exception):
         if sys.stderr is not None:
-            sys.stderr.write(f"daglens: {' '.join(sentence.split())}\n")
+            sys.stderr.write(f"daglens: {' '.join(clean_for_terminal(sentence).split())}\n")
             sys.stderr.flush()

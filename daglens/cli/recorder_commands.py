@@ -1,0 +1,139 @@
+"""`daglens recorder status|flush`: what recorders of this machine have not sent to their servers yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from daglens.cli.options import Json, TokenFile
+
+if TYPE_CHECKING:
+    from daglens.recorder.remote.flush import Flushed, Waiting
+    from daglens.recorder.remote.spool_folder import SpoolFolder
+
+app = typer.Typer(help="What was recorded for a server (--to) and waits on this machine.", no_args_is_help=True)
+
+Server = Annotated[str | None, typer.Option("--to", metavar="URL", help="Only what is for this server.")]
+
+
+@app.command()
+def status(to: Server = None, json: Json = False) -> None:
+    """Show what waits: of processes that still record, and what dead ones left."""
+    from daglens.cli.output import print_json
+    from daglens.recorder.remote.flush import waiting
+    from daglens.recorder.remote.spool_folder import SpoolFolder
+
+    folder = SpoolFolder()
+    found = list(waiting(folder, None if to is None else _url(to)))
+    if json:
+        for spool in found:
+            print_json({_camel(name): value for name, value in asdict(spool).items()})
+    elif found:
+        _show(found)
+    else:
+        typer.echo(f"Nothing waits in {folder.path}.")
+
+
+@app.command()
+def flush(
+    to: Server = None,
+    instead_of: Annotated[
+        str | None,
+        typer.Option("--instead-of", metavar="URL", help="Send to --to what was meant for this address: it has moved."),
+    ] = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Send what dead processes left. What a living one records it sends itself.
+
+    Exit code 1 when something could not be sent: it stays, and can be sent later.
+    """
+    from daglens.recorder.remote.address import ServerAddress, Token
+    from daglens.recorder.remote.flush import flush as flush_spools
+    from daglens.recorder.remote.spool_folder import SpoolFolder
+
+    if instead_of is not None and to is None:
+        raise typer.BadParameter("say by --to where it goes", param_hint="'--instead-of'")
+    folder = SpoolFolder()
+    token = Token.of_environment() if token_file is None else Token.in_file(token_file)
+    if to is None:
+        _refuse_to_scatter(folder, token_file is not None)
+    target = None if to is None else ServerAddress.parse(to)
+    meant_for = target.url if target is not None and instead_of is None else instead_of and _url(instead_of)
+    outcomes = flush_spools(folder, token, url=meant_for, to=target, say=lambda text: typer.echo(text, err=True))
+    left = _tell(outcomes)
+    if left:
+        typer.echo(f"daglens: {left} of these could not be sent, and wait in {folder.path}.", err=True)
+        raise typer.Exit(1)
+
+
+def _tell(outcomes: Iterable[Flushed]) -> int:
+    """Say what becomes of each spool; how many are left."""
+    from daglens.cli.output import size
+
+    count = left = 0
+    for outcome in outcomes:
+        count += 1
+        waiting = outcome.waiting
+        what = f"{waiting.events} events, {size(waiting.log_bytes)} of output"
+        name = f"{waiting.pipeline_name or 'run'} {waiting.run_id}"
+        if outcome.problem is None:
+            typer.echo(f"{name}: sent {what} to {waiting.url}")
+        elif outcome.gone:
+            typer.echo(f"{name}: dropped {what}. {outcome.problem}", err=True)
+        else:
+            left += 1
+            typer.echo(f"{name}: {what} wait. {outcome.problem}", err=True)
+    if not count:
+        typer.echo("Nothing to send.")
+    return left
+
+
+def _refuse_to_scatter(folder: SpoolFolder, token_given: bool) -> None:
+    """A token is one server's. It doesn't go to all that happen to be in the spool."""
+    import os
+
+    from daglens.recorder.destination import TOKEN_FILE_VARIABLE
+    from daglens.recorder.remote.address import TOKEN_VARIABLE
+
+    urls = sorted({about.url for _, about in folder.spools()})
+    if len(urls) > 1 and (token_given or any(os.environ.get(name) for name in (TOKEN_VARIABLE, TOKEN_FILE_VARIABLE))):
+        raise typer.BadParameter(
+            f"something waits for several servers, and a token is only one's: {', '.join(urls)}", param_hint="'--to'"
+        )
+
+
+def _url(text: str) -> str:
+    from daglens.recorder.remote.address import ServerAddress
+
+    return ServerAddress.parse(text).url
+
+
+def _show(found: list[Waiting]) -> None:
+    from rich.table import Table
+
+    from daglens.cli.output import console, plain, size
+
+    table = Table("Run", "Pipeline", "Server", "Process", "Events", "Output", "On disk", box=None, pad_edge=False)
+    for spool in found:
+        table.add_row(
+            plain(spool.run_id),
+            plain(spool.pipeline_name or ""),
+            spool.url,
+            f"{spool.process_id} records" if spool.recording else "gone",
+            str(spool.events),
+            size(spool.log_bytes),
+            size(spool.disk_bytes),
+        )
+    console().print(table)
+    for problem in sorted({spool.problem for spool in found if spool.problem}):
+        typer.echo(plain(problem), err=True)
+    if not all(spool.recording for spool in found):
+        typer.echo("Send what dead processes left: daglens recorder flush", err=True)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.title() for part in rest)
