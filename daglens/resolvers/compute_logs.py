@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -99,7 +100,10 @@ async def of_step(context: RequestContext, run: RunRecord, step_key: str, attemp
     Raises:
         StorageUnavailable
     """
-    files = await context.loaders.log_files.get(run.run_id)
+    files: Sequence[LogFile] = ()
+    # Where the reason is known why nothing can be listed, reading a stream gives it.
+    with suppress(LogUnavailable):
+        files = await context.loaders.log_files.get(run.run_id)
     return _step_log(context, run, files, step_key, attempt)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from daglens.storage import event_types as et
+from daglens.storage.errors import LogUnavailable
 from daglens.storage.records import ComputeIO, LogKey, LogUnavailableReason
 from tests.api.conftest import Api
 from tests.api.storages import LogsInMemory
@@ -236,3 +237,18 @@ async def test_one_listing_for_all_runs(api: Api, runs: int) -> None:
              computeLogs { stdout { sizeBytes } } computeLog(stepKey: "a") { attempts } } } } }"""
     )
     assert api.asked == {"runs": ["page"], "logs": ["list"]}
+
+
+async def test_a_storage_that_refuses_to_list_says_why(
+    api: Api, logs: LogsInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object store that forbids everything: the log is there as an object, and its text is the reason."""
+
+    def refuse(*_: Any) -> Any:
+        raise LogUnavailable(LogUnavailableReason.FORBIDDEN, "Check the credentials.")
+
+    monkeypatch.setattr(logs, "list", refuse)
+    monkeypatch.setattr(logs, "read", refuse)
+    found = await chunk(api)
+    assert (found["__typename"], found["reason"]) == ("ComputeLogUnavailableError", "FORBIDDEN")
+    assert "Check the credentials." in found["message"]

@@ -147,13 +147,9 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
         """See ComputeLogManager.
 
         Raises:
-            LogUnavailable: FORBIDDEN.
+            StoreForbids: Which is a StorageUnavailable, and a LogUnavailable whose reason is FORBIDDEN.
         """
-        try:
-            found = self._at_once([partial(self._of_run, run_id) for run_id in run_ids])
-        except StoreForbids as error:
-            raise LogUnavailable(LogUnavailableReason.FORBIDDEN, str(error)) from error
-        return dict(zip(run_ids, found, strict=True))
+        return dict(zip(run_ids, self._at_once([partial(self._of_run, run_id) for run_id in run_ids]), strict=True))
 
     def mark_complete(self, key: LogKey, io: ComputeIO, *, truncated: bool = False) -> None:
         """See ComputeLogManager. A stream that isn't there becomes an empty one."""

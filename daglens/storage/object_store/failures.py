@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from daglens.storage.errors import StorageUnavailable
+from daglens.storage.errors import LogUnavailable, StorageUnavailable
+from daglens.storage.records import LogUnavailableReason
 
 _REFUSED = re.compile(r"status code: 40[13]\b|\b(?:AccessDenied|AuthenticationFailed|AuthorizationFailure)\b")
 _NO_BUCKET = re.compile(r"\b(?:NoSuchBucket|ContainerNotFound|The specified bucket does not exist)\b")
@@ -16,8 +17,13 @@ _NO_CREDENTIALS = re.compile(r"169\.254\.169\.254|metadata\.google\.internal|/me
 _MOST_CHARS = 400
 
 
-class StoreForbids(StorageUnavailable):
+class StoreForbids(LogUnavailable, StorageUnavailable):
     """The object store refuses this process."""
+
+    code = StorageUnavailable.code
+
+    def __init__(self, hint: str) -> None:
+        super().__init__(LogUnavailableReason.FORBIDDEN, hint)
 
 
 class BucketMissing(StorageUnavailable):
