@@ -48,9 +48,12 @@ def serve(
 ) -> None:
     """Serve GraphQL, live subscriptions, GraphiQL and downloads until Ctrl-C or SIGTERM."""
     from daglens.instance import Instance, default_fallback
+    from daglens.server.clean_log import WithoutSecrets
     from daglens.server.serve import run
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(WithoutSecrets())
     if ephemeral and instance_home is not None:
         raise typer.BadParameter("--ephemeral serves no folder; leave it out, or --instance-home")
     open_bundles = opener_of(bundle, more_bundles, instance_home=instance_home, ephemeral=ephemeral)

@@ -11,6 +11,8 @@ import datetime
 import json
 import math
 import re
+import threading
+import weakref
 from collections.abc import Mapping, Set
 from enum import Enum
 from pathlib import PurePath
@@ -53,7 +55,10 @@ class Redactor:
     """Knows the secrets of one configuration, and takes them out of texts that somebody else wrote."""
 
     def __init__(self) -> None:
+        global _redactors
         self._hidden: set[str] = set()
+        with _adding:
+            _redactors = (*(known for known in _redactors if known() is not None), weakref.ref(self))
 
     def hide(self, secret: object) -> None:
         """From now on `clean` removes this text in any of the forms in which it may be printed."""
@@ -88,6 +93,21 @@ class Redactor:
                     return MASK
                 text = text.replace(hidden, MASK)
         return without_credentials(text)
+
+
+def clean_for_terminal(text: str) -> str:
+    """The text without the secrets of any configuration that this process has in use: for what is written where no one
+    instance is at hand, such as the sentence a command ends with."""
+    for known in _redactors:
+        redactor = known()
+        if redactor is not None:
+            text = redactor.clean(text)
+    return without_credentials(text)
+
+
+# Read without a lock, since a forked child may write while another thread of its parent held one.
+_redactors: tuple[weakref.ref[Redactor], ...] = ()
+_adding = threading.Lock()
 
 
 def secrets_in(value: object, key: str = "") -> list[str]:

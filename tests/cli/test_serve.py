@@ -21,7 +21,7 @@ def start(filled: Command) -> Iterator[Start]:
     started: list[Any] = []
 
     def begin(*options: str, port: str = "0") -> str:
-        program = filled.start("serve", "--port", port, *options)
+        program: Any = filled.start("serve", "--port", port, *options)
         started.append(program)
         lines = [program.stdout.readline(), program.stdout.readline()]
         assert lines[0].startswith("Serving "), [*lines, program.stderr.read()]
