@@ -145,6 +145,10 @@ class _Import:
                 raise BundleConflict(f"Run {self._run_id} differs in {', '.join(differing)}.")
         return 0 if head is None else head.last_seq
 
+    def _last_seq(self) -> int:
+        head = self._instance.events.heads([self._run_id]).get(self._run_id)
+        return 0 if head is None else head.last_seq
+
     def _check_events(self, last_seq: int) -> None:
         theirs = self._bundle.events()
         for page in event_pages(self._instance, self._run_id, last_seq):
@@ -206,10 +210,13 @@ class _Import:
 
     def _write_events(self, last_seq: int) -> None:
         for batch in _batches(self._bundle.events(last_seq + 1)):
+            # An append can't be taken back, and events without an id would be stored twice: look before each.
+            if self._last_seq() != batch[0][0] - 1:
+                raise self._stopped("Somebody else writes events of the run.")
             appended = self._instance.append(self._run_id, [_draft(event) for _, event in batch], heard=False)
+            self._events_here += appended.accepted
             if appended.accepted != len(batch) or appended.first_seq != batch[0][0]:
                 raise self._stopped("Somebody else writes events of the run, or an event id stands in the file twice.")
-            self._events_here = batch[-1][0]
             self._on_step(Part.EVENTS, self._events_here, self._bundle.end.events)
 
     def _stopped(self, why: str) -> ImportStopped:

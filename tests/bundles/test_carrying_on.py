@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from daglens.bundles.exporting import BundleNotWritten, export_file
 from daglens.bundles.importing import BundleConflict, ImportStopped, import_file
 from daglens.instance import Instance
 from daglens.storage import event_types as et
+from daglens.storage.bundle.lines import EndLine, end_line
 from daglens.storage.errors import RunDeleted, StorageUnavailable
 from daglens.storage.records import Appended, ComputeIO, EventDraft, LogKey, NewRun, RunFilter, RunRecord
 from daglens.upkeep import delete_run
@@ -276,6 +278,29 @@ def test_a_writer_in_between(big, target):
 
     with pytest.raises(ImportStopped, match="Somebody else writes events of the run"):
         import_file(dataclasses.replace(target, events=Late()), big)
+
+
+def test_two_imports_at_once(big, target):
+    """The one that comes behind stops before it stores anything a second time; the other goes on to the end."""
+
+    def second(part: Part, done: int, of: int) -> None:
+        if part is Part.EVENTS and done == 1000:
+            assert import_file(target, big).events == 1002
+
+    with pytest.raises(ImportStopped, match=r"1000 of 2002 events .* Somebody else writes events of the run\."):
+        import_file(target, big, on_step=second)
+    assert bundle_of(target, BIG) == big.read_bytes()
+
+
+def test_an_event_id_that_stands_twice(target, source, tmp_path):
+    """No storage makes such a log; what can't be stored as it stands is told, with how far it came."""
+    source.create_run(NewRun("twice", "p", created_at_us=1))
+    source.append("twice", [EventDraft(et.LOG_MESSAGE, event_id=name, timestamp_us=1) for name in "ab"])
+    body, _ = bundle_of(source, "twice").replace(b'"event_id":"b"', b'"event_id":"a"').rsplit(b'{"end"', 1)
+    end = end_line(EndLine(2, 0, 0, hashlib.sha256(body).hexdigest()))
+    (tmp_path / "twice").write_bytes(body + end)
+    with pytest.raises(ImportStopped, match=r"1 of 2 events .* an event id stands in the file twice"):
+        import_file(target, tmp_path / "twice")
 
 
 def test_a_file_that_changes_meanwhile(big, target):
