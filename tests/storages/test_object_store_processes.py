@@ -11,9 +11,19 @@ import pytest
 
 from daglens.storage.object_store import ObjectStoreComputeLogManager
 from daglens.storage.records import LogKey
-from daglens.testing.compute_logs.topic import ERR, KEY, OUT, whole
+from daglens.testing.compute_logs.topic import ERR, KEY, OUT, begin, whole, write
 from tests.storages import children
-from tests.storages.object_stores import Server, eventually, in_memory, make_bucket, moto, s3_config
+from tests.storages.object_stores import (
+    ACCESS_KEY,
+    SECRET_KEY,
+    Server,
+    eventually,
+    free_port,
+    in_memory,
+    make_bucket,
+    moto,
+    s3_config,
+)
 
 # Each begins with: port, bucket, home, upload interval.
 BEGIN = """
@@ -117,6 +127,38 @@ assert os.waitpid(pid, 0)[1] == 0
 )
 
 
+RECORDING = """
+import subprocess, sys
+import daglens
+
+def in_a_process_of_its_own():
+    print("isolated")
+
+def main():
+    with daglens.start_run("nightly", run_id="run") as run:
+        with run.step("extract"):
+            print("printed")
+            subprocess.run(["echo", "by a child"], check=True)
+        run.call_step("isolated", in_a_process_of_its_own, isolate=True)
+
+if __name__ == "__main__":
+    main()
+"""
+
+DAGSTER_YAML = """
+compute_logs:
+  module: dagster_aws.s3.compute_log_manager
+  class: S3ComputeLogManager
+  config:
+    bucket: {bucket}
+    prefix: daglens
+    endpoint_url: {url}
+    region: us-east-1
+    access_key_id: {{env: LOGS_KEY}}
+    secret_access_key: {{env: LOGS_SECRET}}
+"""
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with moto() as started:
@@ -161,7 +203,7 @@ def test_a_killed_worker_loses_the_last_interval_at_most(
     found = reader.read(KEY, OUT, 0, 100)
     assert (found.data, found.complete) == (b"uploaded\nin the last interval\n", True)
     assert (whole(reader, KEY, ERR), reader.read(KEY, ERR, 0, 0).complete) == (b"an error\n", True)
-    assert not [path for path in (tmp_path / "home" / "spool").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "home" / "compute-logs-spool").rglob("*") if path.is_file()]
 
 
 def test_a_forked_child_s_log_arrives(
@@ -225,3 +267,41 @@ def test_a_spool_that_can_t_be_read_is_left_alone(text: str, tmp_path: Path) -> 
     logs.close()
     assert whole(logs) == b"text"
     assert (folder / "spool.json").exists()
+
+
+def test_a_recorded_run_is_read_on_another_machine(
+    server: Server, bucket: str, reader: ObjectStoreComputeLogManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipeline with a dagster.yaml as Dagster has it: what its steps printed is complete in the bucket at its end."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(DAGSTER_YAML.format(bucket=bucket, url=server.url))
+    (tmp_path / "pipeline.py").write_text(RECORDING)
+    for name, value in (("DAGSTER_HOME", str(home)), ("LOGS_KEY", ACCESS_KEY), ("LOGS_SECRET", SECRET_KEY)):
+        monkeypatch.setenv(name, value)
+    assert children.outputs([children.start(tmp_path / "pipeline.py")]) == ["printed\nby a child\nisolated\n"]
+    assert all(file.complete and not file.truncated for file in reader.list(["run"])["run"])
+    assert whole(reader, LogKey("run", "extract")) == b"printed\nby a child\n"
+    assert whole(reader, LogKey("run", "isolated")) == b"isolated\n"
+    assert not [path for path in (home / "compute-logs-spool").rglob("*") if path.is_file()]
+
+
+def test_a_store_that_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody listens, then there is no bucket, then there is: what was captured all that while arrives."""
+    port = free_port()
+    nobody = Server.__new__(Server)
+    nobody.url = f"http://127.0.0.1:{port}"
+    logs = ObjectStoreComputeLogManager.from_config(s3_config(nobody, "late"), tmp_path / "home")
+    capture = begin(logs)
+    write(capture, OUT, b"before the store\n")
+    with moto(port) as server:
+        write(capture, OUT, b"before the bucket\n")
+        capture.close()
+        make_bucket(server, "late")
+        eventually(logs.finish_leftovers, "all is sent")
+        found = logs.read(KEY, OUT, 0, 100)
+        assert (found.data, found.complete) == (b"before the store\nbefore the bucket\n", True)
+        logs.close()
+    said = capsys.readouterr().err
+    assert said.count("daglens:") == 1
+    assert SECRET_KEY not in said

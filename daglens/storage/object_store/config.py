@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from daglens.config.secrets import Secret
 
-DEFAULT_LOCAL_DIR = "spool"
+DEFAULT_LOCAL_DIR = "compute-logs-spool"
 """Folder below the instance's, for logs on their way to the store."""
 
 _PREFIX_PART = re.compile(r"(?!\.\.?$)[A-Za-z0-9._=-]*[A-Za-z0-9_=-]")
@@ -48,7 +48,8 @@ class ObjectStoreConfig:
         bucket: Of S3 and Google Cloud Storage.
         container, storage_account: Of Azure.
         prefix: What all object names begin with; parts between slashes have letters, digits, `-`, `_`, `=` and dots.
-        local_dir: Folder on this machine for logs on their way; relative to the instance's folder. Default: `spool`.
+        local_dir: Folder on this machine for logs on their way; relative to the instance's folder. Default:
+            `compute-logs-spool`.
         upload_interval_s: How often what is new is uploaded while a step runs: at most so much is lost with a machine.
         close_timeout_s: How long the end of a step, and the end of the process, wait for what is left to be uploaded.
         presigned_links: Whether `link` gives an address that is valid for an hour without credentials.

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -59,6 +60,8 @@ class Spool:
         self.folder = folder
         self.state = state
         self._lock_fd: int | None = lock_fd
+        # The step's end is written down by another thread than the beginning of its upload.
+        self._saving = threading.Lock()
 
     @classmethod
     def begin(cls, local_dir: Path, key: LogKey, location: str) -> Spool:
@@ -135,7 +138,8 @@ class Spool:
         Raises:
             OSError: It can't be written.
         """
-        replace(self.folder / _STATE, json.dumps(asdict(self.state)))
+        with self._saving:
+            replace(self.folder / _STATE, json.dumps(asdict(self.state)))
 
     def release(self) -> None:
         """Let another process have it. May be called twice."""

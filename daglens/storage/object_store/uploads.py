@@ -45,6 +45,7 @@ class Uploads:
         self._said: set[str] = set()
         self._failing = False
         self._looking: Job | None = None
+        self._closed = False
 
     def begin(self, key: LogKey) -> CaptureUpload:
         """Begin to spool; the log exists in the store when this returns, unless the store doesn't answer in time.
@@ -62,8 +63,9 @@ class Uploads:
         if usable_here():
             self._add(upload)
             self.take_leftovers()
-            if not self._failing:
-                upload.contacted.wait(OPEN_WAIT_S)
+            if not self._failing and not upload.contacted.wait(OPEN_WAIT_S):
+                # Nobody else waits so long, until the store has answered somebody.
+                self._failing = True
             if upload.refusal is not None:
                 raise upload.refusal
         return upload
@@ -81,7 +83,10 @@ class Uploads:
         if crowded and self._failing:
             upload.leave()
         self._workers.wake(job)
-        if not upload.done.wait(0 if self._failing else self._close_timeout_s) and not self._failing:
+        if self._failing:
+            return
+        if not upload.done.wait(self._close_timeout_s) and not self._failing:
+            self._failing = True
             key = upload.spool.key
             self._say(
                 "late",
@@ -123,6 +128,9 @@ class Uploads:
     def close(self) -> None:
         """Send the rest within the time that is given for it, and say what is left."""
         began_s = time.monotonic()
+        if self._closed:
+            return
+        self._closed = True
         if self._looking is not None:
             self._take()
         with self._lock:
