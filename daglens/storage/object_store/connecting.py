@@ -53,6 +53,8 @@ def connect(config: ObjectStoreConfig, *, quick: bool = False) -> ObjectStore:
             retry_config=retry,
             credential_provider=_s3_keys(config),
         )
+    except StorageUnavailable:
+        raise
     except Exception as error:
         # Not its text: it may quote a key that can't be read.
         raise StorageUnavailable(
