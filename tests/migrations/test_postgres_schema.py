@@ -296,6 +296,8 @@ def test_documented_rights_are_enough(postgres: PostgresServer, postgres_config:
         position = runs.changes(None, 10).position
         runs.add_tags("r1", [("a", "2")])
         runs.heartbeat("r1", 60)
+        assert runs.lease("upkeep", "me", 60)
+        assert runs.lease("upkeep", "me", 0)
         runs.project("r1", RunState(RunStatus.SUCCESS, 1, 2, state_seq=9))
         assert len(runs.page(RunFilter(tags=[TagFilter("a")])).runs) == 2
         assert (runs.tag_keys("", 9), runs.tag_values("a", "", 9), runs.pipeline_names("", 9)) == (

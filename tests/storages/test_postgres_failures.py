@@ -120,8 +120,11 @@ def _fill_pool(database: PostgresDatabase) -> None:
 
 
 @contextlib.contextmanager
-def head_locked(postgres: PostgresServer, schema: str) -> Iterator[None]:
-    """Somebody holds the head of r1."""
+def head_locked(postgres: PostgresServer, schema: str, *, make: str = "") -> Iterator[None]:
+    """Somebody holds the head of r1, which is made before when `make` says so."""
+    if make:
+        with opened(config_for(postgres.url, schema)) as (_, events):
+            events.append(make, [])
     holder = psycopg2.connect(postgres.url)
     try:
         with holder.cursor() as cursor:
@@ -372,3 +375,52 @@ def test_writer_that_stands_still_is_ended(
         go_on.set()
         assert append.result().accepted == 1
         assert texts(events) == [(1, "1"), (2, "3"), (3, "2")]
+
+
+# ---------------------------------------------------------------- servers that are set up in another way
+
+
+def test_server_that_stands_still(postgres: PostgresServer, postgres_config: PostgresConfig) -> None:
+    """It takes connections and answers nothing: the health says so after a few seconds; one check hangs, not many."""
+    with opened(postgres_config) as (runs, events):
+        assert runs.health().healthy
+        hangs, go_on = threading.Semaphore(0), threading.Event()
+        read_state = events.database._state
+
+        def hang(timeout_ms: int = 0) -> object:
+            hangs.release()
+            go_on.wait(60)
+            return read_state(timeout_ms)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("daglens.storage.postgres.health.PATIENCE_S", 0.1)
+            patch.setattr(events.database, "_state", hang)
+            for _ in range(3):
+                assert "did not answer within 0.1 s" in str(runs.health().problem)
+            assert hangs.acquire(blocking=False)
+            assert not hangs.acquire(blocking=False)
+        go_on.set()
+        until(lambda: runs.health().healthy, "it answers again")
+
+
+def test_other_defaults_of_the_database(
+    postgres: PostgresServer, postgres_config: PostgresConfig, postgres_schema: str
+) -> None:
+    """Serializable by default, and commits that wait for no disk: daglens asks for what its promise rests on."""
+    postgres.execute("CREATE ROLE odd LOGIN SUPERUSER")
+    for setting in ("default_transaction_isolation = 'serializable'", "synchronous_commit = off"):
+        postgres.execute(f"ALTER ROLE odd SET {setting}")
+    try:
+        url = Secret(postgres.url.replace("postgres@", "odd@"))
+        with opened(replace(postgres_config, postgres_url=url)) as (runs, events):
+            runs.add(NewRun("r1", "nightly"))
+            with head_locked(postgres, postgres_schema, make="r1"):
+                appends = [Started(lambda batch=batch: events.append("r1", batch)) for batch in (logged(1), steps(2))]  # type: ignore[misc]
+                until(lambda: waiting(postgres) == 2, "both wait")
+            assert [append.result().accepted for append in appends] == [1, 1]
+            rows = events.database.read(
+                "SELECT current_setting('transaction_isolation'), current_setting('synchronous_commit')", {}
+            )
+            assert rows == [("read committed", "on")]
+    finally:
+        postgres.execute("DROP ROLE odd")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,7 @@ from daglens.storage.records import (
 from tests.storages.postgres_server import PostgresServer
 
 BEYOND_32_BITS = 2**40
+DOCS = Path(__file__).parents[2] / "docs" / "postgres.md"
 
 
 @pytest.fixture
@@ -179,3 +182,23 @@ def test_values_that_begin_alike(runs: PostgresRunStorage) -> None:
         expected = [value for value in values if value.startswith(prefix)]
         assert list(runs.tag_values("k", prefix, 100)) == expected, prefix
         assert list(runs.tag_values("k", prefix, 2)) == expected[:2], prefix
+
+
+def test_event_table_may_be_partitioned(
+    postgres: PostgresServer, postgres_schema: str, events: PostgresEventLogStorage
+) -> None:
+    """By the statements of docs/postgres.md: logs go on where they stood, retries are known, deletion empties them."""
+    for run in range(8):
+        events.append(f"r{run}", [EventDraft("STEP_START", step_key="s", event_id="a"), *logged("b", None)])
+    before = events.read([EventQuery(f"r{run}") for run in range(8)])
+    (block,) = re.findall(r"```sql\n(ALTER TABLE .*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    postgres.execute(re.sub(r"\bdaglens\.", f"{postgres_schema}.", block))
+    assert events.read([EventQuery(f"r{run}") for run in range(8)]) == before
+    for run in range(8):
+        assert events.append(f"r{run}", logged("b", "c")).accepted == 1
+        assert events.append(f"r{run}", [EventDraft("STEP_SUCCESS", step_key="s", event_id="d")]).first_seq == 5
+    used = postgres.execute(f"SELECT DISTINCT tableoid::regclass::text FROM {postgres_schema}.events")
+    assert 1 < len(used) <= 4
+    events.close_runs(["r1"])
+    assert events.delete("r1") == 5
+    assert [len(page.events) for page in events.read([EventQuery("r1"), EventQuery("r2")])] == [0, 5]

@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 import psycopg2
 
-from daglens.storage.errors import StorageSchemaMismatch, StorageUnavailable
+from daglens.storage.errors import StorageSchemaMismatch
 from daglens.storage.postgres import readiness
 from daglens.storage.postgres.clock import NOW_US, ServerClock
 from daglens.storage.postgres.config import PostgresConfig
 from daglens.storage.postgres.failures import NO_SUCH_THING, ROLLED_BACK, code_of, is_foreseen, unavailable
+from daglens.storage.postgres.health import HealthCheck
 from daglens.storage.postgres.listening import Listener
 from daglens.storage.postgres.notifying import Notifier
 from daglens.storage.postgres.pool import Connection, ConnectionPool, connect, give_back
@@ -59,7 +60,9 @@ class PostgresDatabase:
 
     def _renew(self) -> None:
         self._ready = False
+        self._isolation = self._commit = ""
         self._ready_lock = threading.Lock()
+        self._health = HealthCheck(self.pool.address, self._check_health)
         self.clock = ServerClock(self._ask_time)
         self.watches = Watches()
         self.notifier = Notifier(self.schema, self._notify)
@@ -202,10 +205,10 @@ class PostgresDatabase:
 
         For this transaction only, so that it is also right when the next one goes to another server connection.
         """
-        settings = f"SET LOCAL statement_timeout = {int(self._timeout_s * 1000)};"
+        settings = f"{self._isolation}SET LOCAL statement_timeout = {int(self._timeout_s * 1000)};"
         if self._durability == "normal":
-            settings += "SET LOCAL synchronous_commit = off;"
-        return settings
+            return settings + "SET LOCAL synchronous_commit = off;"
+        return settings + self._commit
 
     # ------------------------------------------------------------ opening, health, time
 
@@ -225,6 +228,11 @@ class PostgresDatabase:
                     readiness.set_up(self.pool.address, self.schema)
                     state = self._state()
                 state.check()
+                # What is stored rests on both; a database may have other defaults.
+                if state.isolation != "read committed":
+                    self._isolation = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"
+                if state.synchronous_commit == "off":
+                    self._commit = "SET LOCAL synchronous_commit = on;"
                 self._ready = True
 
     def state(self) -> readiness.SchemaState:
@@ -248,7 +256,10 @@ class PostgresDatabase:
             give_back(taken, broken=broken)
 
     def health(self) -> Health:
-        """Whether the server answers and the schema is the right one."""
+        """Whether the server answers and the schema is the right one; within a few seconds."""
+        return self._health()
+
+    def _check_health(self) -> Health:
         try:
             if not self._ready:
                 self.get_ready()
@@ -256,7 +267,7 @@ class PostgresDatabase:
         except StorageSchemaMismatch as error:
             self._ready = False
             return Health(False, str(error))
-        except (StorageUnavailable, psycopg2.Error) as error:
+        except Exception as error:
             return Health(False, str(error))
         return Health(True)
 

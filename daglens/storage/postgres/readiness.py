@@ -11,6 +11,7 @@ from daglens.storage.sql.revisions import REVISIONS
 
 _STATE = """SET LOCAL statement_timeout = %(timeout)s;
 SELECT current_setting('server_encoding'), pg_is_in_recovery(), current_setting('server_version_num')::int,
+    current_setting('default_transaction_isolation'), current_setting('synchronous_commit'),
     to_regclass(%(versions)s) IS NOT NULL, to_regclass(%(heads)s) IS NOT NULL, (
         SELECT min(c.relname) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relname <> 'alembic_version'
@@ -28,6 +29,7 @@ class SchemaState:
         revision: Alembic's, "" before the first; None where daglens has nothing.
         stranger: A table of somebody else's in the schema.
         standby: The server takes no writes.
+        isolation, synchronous_commit: What the database has by default.
     """
 
     address: Address
@@ -37,6 +39,8 @@ class SchemaState:
     encoding: str
     standby: bool
     server_version: int
+    isolation: str
+    synchronous_commit: str
 
     @property
     def is_empty(self) -> bool:
@@ -110,7 +114,7 @@ def read_state(connection: Connection, address: Address, schema: str, timeout_ms
     names = {"versions": f'"{schema}".alembic_version', "heads": f'"{schema}".event_heads'}
     with connection.cursor() as cursor:
         cursor.execute(_STATE, {"schema": schema, "timeout": timeout_ms, **names})
-        encoding, standby, version, has_versions, has_heads, table = cursor.fetchone()
+        encoding, standby, version, isolation, commit, has_versions, has_heads, table = cursor.fetchone()
         revision = None
         # Another program's alembic_version tells nothing of us.
         if has_versions and (has_heads or table is None):
@@ -118,7 +122,8 @@ def read_state(connection: Connection, address: Address, schema: str, timeout_ms
             row = cursor.fetchone()
             revision = row[0] if row else ""
     ours = has_heads or revision is not None
-    return SchemaState(address, schema, revision, None if ours else table, encoding, standby, version)
+    stranger = None if ours else table
+    return SchemaState(address, schema, revision, stranger, encoding, standby, version, isolation, commit)
 
 
 def set_up(address: Address, schema: str) -> None:
