@@ -82,7 +82,16 @@ def run() -> None:
         sys.exit(130)
     except Exception as error:  # a bug, of ours or of a storage by somebody else
         typer.echo(f"daglens: {clean_for_terminal(_unforeseen(error))}", err=True)
+        _drop_output()
         sys.exit(1)
+
+
+def _drop_output() -> None:
+    """Where stdout takes no more (a full disk), Python would say so once more at its end, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _unforeseen(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from daglens.instance import Instance, default_fallback
-from daglens.recorder.destination import HOME_VARIABLE, Destination
+from daglens.recorder.destination import HOME_VARIABLE, Destination, InstanceDestination
 from daglens.recorder.drafts import draft, recordable
 from daglens.recorder.interrupt import Interrupter, Interruptible, RunTerminated
 from daglens.recorder.metadata import plain, text
@@ -181,6 +181,7 @@ def record_part(
     recorded = Run(recording, None, interrupter, ends=False)
     interrupter.arm()
     if not recording.stopped:
+        _tell_unknown(run_id, destination, problems)
         recording.start_pulse(None)
     return recorded
 
@@ -196,6 +197,22 @@ def _open(recording: Recording, destination: Destination) -> None:
         return
     if destination.is_ephemeral and not given:
         _say_ephemeral()
+
+
+def _tell_unknown(run_id: str, destination: Destination, problems: Problems) -> None:
+    # What goes to a server may wait here, the run's beginning, too: that it isn't there yet means nothing.
+    if not isinstance(destination, InstanceDestination):
+        return
+    try:
+        known = destination.instance.run(run_id) is not None
+    except Exception:
+        return  # the first append says what is wrong
+    if not known:
+        problems.say(
+            "unknown",
+            f"There is no run {run_id} yet: is its id right? What is recorded now shows once it has begun "
+            "(`daglens run start --run-id`).",
+        )
 
 
 _said_ephemeral = False

@@ -42,10 +42,8 @@ class Command:
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start it; the caller waits."""
         command = [sys.executable, "-m", "daglens.cli", *args]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, env=self.env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True, **options
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=self.env, text=True, **(streams | options))
 
     def __call__(self, *args: str) -> Answer:
         """Run it to its end."""

@@ -51,6 +51,17 @@ def test_an_empty_variable_is_unset(command: Command) -> None:
     assert "--run to" in answer.err
 
 
+def test_a_run_that_has_not_begun(command: Command) -> None:
+    """A step of a run that nobody has begun, as after a typing error, says so; it is there once the run begins."""
+    answer = command("record", "--run", "r1", "--step", "s", "--", "echo", "ran")
+    assert (answer.code, answer.out) == (0, "ran\n")
+    assert "There is no run r1 yet: is its id right?" in answer.err
+    assert command("run", "start", "--pipeline", "p", "--run-id", "r1").code == 0
+    (told,) = command("runs", "show", "r1", "--json").objects
+    assert [(step["stepKey"], step["status"]) for step in told["stepStats"]] == [("s", "SUCCESS")]
+    assert command("record", "--run", "r1", "--step", "t", "--", "true").err == ""
+
+
 def test_ctrl_c_while_modules_load(command: Command) -> None:
     """Ctrl-C before the command has begun ends it without a traceback, as a signal ends any program."""
     code = """

@@ -1,6 +1,7 @@
 """`daglens runs …`."""
 
 import json
+import os
 
 from daglens.instance import Instance
 from daglens.storage import event_types as et
@@ -89,6 +90,15 @@ def test_unknown_run_is_a_sentence(filled):
         assert answer.code == 1
         assert answer.err.startswith("daglens: There is no such run. Run id: nope. `daglens runs list` shows the runs")
         assert answer.err.count("\n") == 1
+
+
+def test_a_full_disk_is_a_sentence(filled):
+    """Output that can't be written is said in one line, without a traceback; exit code 1."""
+    program = filled.start("runs", "list", stdout=os.open("/dev/full", os.O_WRONLY))
+    _, err = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert "No space left on device" in err
+    assert err.count("\n") == 1
 
 
 def test_last_of_none(command):

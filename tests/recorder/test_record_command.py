@@ -148,6 +148,7 @@ def test_a_request_to_end_the_run_reaches_the_command(program, local, tmp_path):
     """RUN_CANCELING in the log ends the command with its process group; the run is canceled."""
     child, pids = waiting(program, tmp_path)
     told = only_run(local)
+    until(lambda: "STEP_START" in told.types, "the step is stored")  # the command may be quicker than its event
     local.append(told.run_id, [EventDraft("RUN_CANCELING")], heard=False)
     assert finished(child).returncode == 128 + signal.SIGTERM
     all_end(pids)
