@@ -52,6 +52,8 @@ def serve(
     from daglens.server.serve import run
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # What is deleted without anybody asking is told.
+    logging.getLogger("daglens.retention").setLevel(logging.INFO)
     for handler in logging.getLogger().handlers:
         handler.addFilter(WithoutSecrets())
     if ephemeral and instance_home is not None:

@@ -14,7 +14,7 @@ from daglens.config.aliases import ARTIFACTS, COMPUTE_LOGS, MEMORY, SQLITE
 from daglens.config.plugins import CONTRACTS, Unusable, check_contract
 from daglens.config.problems import ConfigError, KeyPath, Problem, ProblemCode, ProblemList, render_path
 from daglens.config.redaction import Redactor, secrets_in, shown
-from daglens.config.settings import NOT_CARRIED_OUT_YET, Settings
+from daglens.config.settings import Settings
 from daglens.storage.contract import NoConfig
 from daglens.storage.errors import DaglensError
 
@@ -200,7 +200,7 @@ def load_config(yaml_file: Path, home: Path, *, environ: Mapping[str, str] | Non
         {name: sections.get(name) or _default(name, home) for name in SECTION_NAMES},
         settings,
         ignored,
-        tuple(_notes(yaml_file.name, ignored, reader.left_out, file.root.get("daglens") or {})),
+        tuple(_notes(yaml_file.name, ignored, reader.left_out)),
     )
 
 
@@ -233,13 +233,10 @@ def _part_maker(make_whole: Callable[[], Any], section: str) -> Callable[[], Any
     return make
 
 
-def _notes(file: str, ignored: tuple[str, ...], left_out: list[KeyPath], own: Mapping[str, Any]) -> list[str]:
+def _notes(file: str, ignored: tuple[str, ...], left_out: list[KeyPath]) -> list[str]:
     notes = []
     if ignored:
         notes.append(f"{file}: ignored, as only an orchestrator needs them: {', '.join(ignored)}")
     if left_out:
         notes.append(f"{file}: ignored, as they mean nothing here: {', '.join(map(render_path, left_out))}")
-    idle = [f"daglens.{name}" for name in own if name in NOT_CARRIED_OUT_YET]
-    if idle:
-        notes.append(f"{file}: read, but this version does not carry it out yet: {', '.join(idle)}")
     return notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,12 @@ class Between:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Which finished runs are deleted by themselves. By default none.
+    """Which finished runs are deleted by themselves: by one server at a time, oldest first. By default none.
 
     Attributes:
         older_than_days: Delete runs that ended longer ago; None: delete none.
         statuses: Only runs with one of these.
-        keep_last: The newest so many runs stay, however old.
+        keep_last: The newest so many runs of the instance stay, however old.
     """
 
     older_than_days: Annotated[float, Between(0.01, 36_500)] | None = None
@@ -90,7 +90,3 @@ class Settings:
     access: Access = field(default_factory=Access)
     limits: Limits = field(default_factory=Limits)
     live: Live = field(default_factory=Live)
-
-
-NOT_CARRIED_OUT_YET: Final = frozenset({"retention"})
-"""Parts of the section that are read and checked, but that this version does nothing with; who sets one is told so."""

@@ -25,6 +25,7 @@ from daglens.server.downloads import Downloads
 from daglens.server.graphiql_page import GraphiQLPage
 from daglens.server.health import Readiness, healthz
 from daglens.server.http import GraphQLOverHTTP
+from daglens.server.retention_loop import Keeper, carry_out
 from daglens.server.served import Served
 from daglens.server.settings import ServerSettings
 from daglens.server.upkeep_loop import keep_up
@@ -95,18 +96,28 @@ def _cors(settings: ServerSettings) -> list[Middleware]:
 def _lifespan(served: Served) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        keeping_up = None
-        if not served.settings.read_only:
-            keeping_up = asyncio.create_task(keep_up(served.instance, served.settings.upkeep_s), name="daglens-upkeep")
+        tasks = set() if served.settings.read_only else _upkeep(served)
         try:
             yield
         finally:
-            if keeping_up is not None:
-                keeping_up.cancel()
-                await asyncio.wait({keeping_up})
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
             await served.close()
 
     return lifespan
+
+
+def _upkeep(served: Served) -> set[asyncio.Task[None]]:
+    """What a server that may write does beside answering, as tasks."""
+    instance, settings = served.instance, served.settings
+    tasks = {asyncio.create_task(keep_up(instance, settings.upkeep_s), name="daglens-upkeep")}
+    retention = instance.settings.retention
+    if retention.older_than_days is not None:
+        keeper = Keeper(instance, retention)
+        tasks.add(asyncio.create_task(carry_out(keeper, settings.retention_s), name="daglens-retention"))
+    return tasks
 
 
 class _Below(BaseRoute):

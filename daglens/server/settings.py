@@ -30,12 +30,13 @@ class ServerSettings:
         allowed_hosts: Names that `Host` may carry besides loopback's; `*.example.org` takes sub-domains, `*` all.
         allowed_origins: Pages, as `https://example.org`, that may open sockets, send requests and read answers.
         path_prefix: The path below which a proxy offers this server, e.g. `/daglens`; "" for none.
-        read_only: No mutations, no upkeep.
+        read_only: No mutations, no upkeep, no retention.
         max_body_bytes: Of a request; a larger one is refused.
         max_operations: Open at once on one WebSocket.
         init_timeout_s: How long a new WebSocket may take to send `connection_init`.
         ping_interval_s: Between two pings on a WebSocket.
         upkeep_s: Between two rounds of upkeep.
+        retention_s: Between two rounds of retention, where the instance has one.
         ready_timeout_s: How long `/readyz` waits for a storage.
         drain_s: How long a stopping server lets requests finish.
     """
@@ -49,6 +50,7 @@ class ServerSettings:
     init_timeout_s: float = 10.0
     ping_interval_s: float = 4.0
     upkeep_s: float = 10.0
+    retention_s: float = 60.0
     ready_timeout_s: float = 5.0
     drain_s: float = 10.0
     live: LiveSettings = field(default_factory=LiveSettings)

@@ -10,7 +10,7 @@ import pytest
 from daglens.config.load import LoadedConfig
 from daglens.config.problems import ConfigError
 from daglens.config.secrets import Secret
-from daglens.config.settings import Limits, Settings
+from daglens.config.settings import Limits, Retention, Settings
 from daglens.storage.errors import StorageUnavailable
 from tests.unit.config_stubs import STUBS, load, problems_of
 
@@ -245,10 +245,11 @@ def test_settings_are_read(tmp_path):
     assert settings.access.allowed_hosts == ("daglens.example.org",)
 
 
-def test_settings_that_have_no_effect_yet_are_told(tmp_path):
-    """Who asks for what this version doesn't do is told so."""
-    notes = load(tmp_path, STUBS + "daglens: {retention: {older_than_days: 30}}\n").notes
-    assert notes == ("dagster.yaml: read, but this version does not carry it out yet: daglens.retention",)
+def test_settings_are_carried_out(tmp_path):
+    """None of the settings has a note that it does nothing."""
+    config = load(tmp_path, STUBS + "daglens: {retention: {older_than_days: 30, statuses: [FAILURE]}}\n")
+    assert config.settings.retention == Retention(30.0, ("FAILURE",))
+    assert config.notes == ()
 
 
 def test_sections_of_an_orchestrator_are_ignored_in_one_line(tmp_path):
