@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import uuid4
 
+from daglens.recorder.logs import level_of
+from daglens.recorder.metadata import text
 from daglens.storage.drafts import now_us
 from daglens.storage.errors import InvalidName
 from daglens.storage.names import MAX_NAME_CHARS, check_name, clean_text
@@ -26,7 +28,7 @@ def draft(
     return EventDraft(
         event_type,
         step_key,
-        level,
+        _level(level),
         message,
         now_us(),
         event_id or uuid4().hex,
@@ -34,11 +36,21 @@ def draft(
     )
 
 
-def recordable(name: str, what: str) -> str:
+def _level(given: object) -> LogLevel:
+    """A level by its number, a name, or INFO: what no storage takes would hold up every event behind it."""
+    try:
+        return LogLevel[given.upper()] if isinstance(given, str) else level_of(int(given))  # type: ignore[call-overload]
+    except Exception:
+        return LogLevel.INFO
+
+
+def recordable(name: object, what: str) -> str:
     """The name, changed where storages would refuse it: a pipeline doesn't fail because of the key of a step.
 
-    What can't be stored becomes U+FFFD; a name that is too long is cut and ends in a digest of the whole.
+    What is no text (a number) is the text that it prints as, None no name. What can't be stored becomes U+FFFD; a name
+    that is too long is cut and ends in a digest of the whole.
     """
+    name = "" if name is None else text(name)
     try:
         return check_name(name, what)
     except InvalidName:

@@ -65,16 +65,21 @@ def entries(metadata: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
     By type: str (an http or https address: url), bool, int, float, path objects, dict and list (json), None (json),
     the classes of this module. Integers beyond 64 bits, floats that are not finite and anything else become text.
-    Never raises.
+    What is no mapping becomes one entry `metadata`. Never raises.
     """
-    return [_entry(str(label), value) for label, value in (metadata or {}).items()]
+    if metadata is None:
+        return []
+    try:
+        return [_entry(text(label), value) for label, value in metadata.items()]
+    except Exception:
+        return [_entry("metadata", metadata)]
 
 
 def _entry(label: str, value: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"label": label}
     description = value.description if isinstance(value, Text | Url | Path | Markdown | Json) else None
     if description is not None:
-        found["description"] = str(description)
+        found["description"] = text(description)
     kind, shown = _kind(value)
     found[kind] = shown
     return found
@@ -95,7 +100,7 @@ def _kind(value: Any) -> tuple[str, Any]:
         case bool():
             return "bool", value
         case str():
-            return ("url" if _is_url(value) else "text"), str(value)
+            return ("url" if _is_url(value) else "text"), text(value)
         case os.PathLike():
             return "path", _path(value)
         case None | Mapping() | list() | tuple():
@@ -150,6 +155,12 @@ def plain(value: Any) -> Any:
         return _plain(value, ())
     except Exception:
         return text(value)
+
+
+def fields(data: object) -> dict[str, Any]:
+    """The data of an event as a JSON object; what is no mapping stands under the key `value`. Never raises."""
+    found = {} if data is None else plain(data)
+    return found if isinstance(found, dict) else {"value": found}
 
 
 def _plain(value: Any, around: tuple[int, ...]) -> Any:

@@ -20,7 +20,7 @@ from daglens.recorder.endings import Ending, ending_of
 from daglens.recorder.failure import error_data, headline
 from daglens.recorder.interrupt import Interruptible, RunTerminated
 from daglens.recorder.logs import EventHandler, EventLogger
-from daglens.recorder.metadata import plain, text
+from daglens.recorder.metadata import fields, text
 from daglens.recorder.recording import Recording
 from daglens.recorder.retries import RetryPolicy
 from daglens.recorder.step import Step
@@ -141,7 +141,7 @@ class Run:
     def skip_step(self, key: str, reason: str = "") -> None:
         """Say that a step is left out, without beginning it."""
         step_key = recordable(key, "step key")
-        message = f"Step {step_key} skipped: {reason}." if reason else f"Step {step_key} skipped."
+        message = f"Step {step_key} skipped: {text(reason)}." if reason else f"Step {step_key} skipped."
         self._recording.record(draft(et.STEP_SKIPPED, message, step_key=step_key))
 
     def bind(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -189,7 +189,7 @@ class Run:
     ) -> None:
         """Record an event of the run, of any type; see `StepEvents.event`."""
         name = recordable(event_type, "event type")
-        self._recording.record(draft(name, text(message), plain(dict(data or {})), level=level))
+        self._recording.record(draft(name, text(message), fields(data), level=level))
 
     def add_tags(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run; a key that is there gets the new value."""

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from daglens.recorder.drafts import draft
+from daglens.recorder.drafts import draft, recordable
 from daglens.recorder.logs import EventLogger
-from daglens.recorder.metadata import entries, plain, text
+from daglens.recorder.metadata import entries, fields, text
 from daglens.recorder.run_artifacts import ArtifactFolder
 from daglens.storage import event_types as et
 from daglens.storage.records import EventDraft, LogLevel
@@ -76,10 +76,10 @@ class StepEvents:
         if description is not None:
             data["description"] = text(description)
         if asset_key is not None:
-            data["assetKey"] = [asset_key] if isinstance(asset_key, str) else [text(part) for part in asset_key]
+            data["assetKey"] = _parts(asset_key)
         if partition is not None:
             data["partition"] = text(partition)
-        self._tell(et.STEP_MATERIALIZATION, f"Materialized {label}.", data)
+        self._tell(et.STEP_MATERIALIZATION, f"Materialized {text(label)}.", data)
 
     def expect(
         self, label: str, success: bool, metadata: Metadata | None = None, description: str | None = None
@@ -93,22 +93,22 @@ class StepEvents:
         data: dict[str, Any] = {"success": met, "label": text(label), "metadataEntries": entries(metadata)}
         if description is not None:
             data["description"] = text(description)
-        reason = f": {description}" if description and not met else "."
-        message = f"Expectation {label} {'holds' if met else 'failed'}{reason}"
+        reason = f": {text(description)}" if description and not met else "."
+        message = f"Expectation {text(label)} {'holds' if met else 'failed'}{reason}"
         self._tell(et.STEP_EXPECTATION_RESULT, message, data, LogLevel.INFO if met else LogLevel.WARNING)
         return met
 
     def input(self, name: str, type_check: TypeCheck | bool | None = None) -> None:
         """The step has taken an input."""
         data = {"inputName": text(name)} | _checked(type_check)
-        self._tell(et.STEP_INPUT, f"Took input {name}.", data)
+        self._tell(et.STEP_INPUT, f"Took input {text(name)}.", data)
 
     def output(
         self, name: str = "result", metadata: Metadata | None = None, type_check: TypeCheck | bool | None = None
     ) -> None:
         """The step has given an output."""
         data: dict[str, Any] = {"outputName": text(name), "metadataEntries": entries(metadata)}
-        self._tell(et.STEP_OUTPUT, f"Gave output {name}.", data | _checked(type_check))
+        self._tell(et.STEP_OUTPUT, f"Gave output {text(name)}.", data | _checked(type_check))
 
     def object_store(self, op: ObjectStoreOperation, address: str, metadata: Metadata | None = None) -> None:
         """The step has stored, fetched, removed or copied an object.
@@ -119,7 +119,7 @@ class StepEvents:
         if op not in _STORE_VERBS:
             raise ValueError(f"{op!r} is no object store operation; take one of {', '.join(_STORE_VERBS)}.")
         data = {"op": op, "address": text(address), "metadataEntries": entries(metadata)}
-        self._tell(et.OBJECT_STORE_OPERATION, f"{_STORE_VERBS[op]} {address}.", data)
+        self._tell(et.OBJECT_STORE_OPERATION, f"{_STORE_VERBS[op]} {text(address)}.", data)
 
     def artifact_path(self, name: str | os.PathLike[str]) -> Path:
         """Where to write a file artifact of the run; see `Run.artifact_path`."""
@@ -149,7 +149,7 @@ class StepEvents:
             data: The fields of the type beyond those of every event, in their GraphQL names; what JSON has no form for
                 becomes text.
         """
-        self._tell(event_type, message, plain(dict(data or {})), level)
+        self._tell(recordable(event_type, "event type"), message, fields(data), level)
 
     def _tell(self, event_type: str, message: str, data: Mapping[str, Any], level: LogLevel = LogLevel.INFO) -> None:
         self._record(draft(event_type, text(message), data, step_key=self.key, level=level))
@@ -162,16 +162,25 @@ class StepEvents:
 _STORE_VERBS = {"SET_OBJECT": "Stored", "GET_OBJECT": "Fetched", "RM_OBJECT": "Removed", "CP_OBJECT": "Copied"}
 
 
+def _parts(asset_key: object) -> list[str]:
+    if isinstance(asset_key, str | bytes):
+        return [text(asset_key)]
+    try:
+        return [text(part) for part in asset_key]  # type: ignore[attr-defined]
+    except Exception:
+        return [text(asset_key)]
+
+
 def _checked(check: TypeCheck | bool | None) -> dict[str, Any]:
     if check is None:
         return {}
-    if isinstance(check, bool):
-        check = TypeCheck(check)
+    if not isinstance(check, TypeCheck):  # also numpy's own truth values
+        check = TypeCheck(bool(check))
     return {
         "typeCheck": {
             "success": bool(check.success),
-            "label": check.label,
-            "description": check.description,
+            "label": None if check.label is None else text(check.label),
+            "description": None if check.description is None else text(check.description),
             "metadataEntries": entries(check.metadata),
         }
     }
