@@ -15,6 +15,7 @@ from daglens.server.dialects import Dialect, chosen
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
 from daglens.server.results import is_rejected, payload_of
 from daglens.server.served import Served
+from daglens.storage.names import clean_text
 
 log = logging.getLogger("daglens.server")
 
@@ -33,7 +34,8 @@ class _Closing(Exception):
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code = code
-        self.reason = reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+        # The reason may quote what the client sent, halves of surrogate pairs included.
+        self.reason = clean_text(reason).encode()[:_REASON_BYTES].decode(errors="ignore")
 
 
 async def serve_socket(served: Served, websocket: WebSocket) -> None:

@@ -121,6 +121,14 @@ def test_malformed_frames(
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
 
 
+def test_reason_with_half_a_surrogate_pair(shared_server: LiveServer, caplog: pytest.LogCaptureFixture) -> None:
+    """What a close frame quotes of the client can always be sent (weaknesses 45)."""
+    with opened(shared_server, TRANSPORT) as socket:
+        socket.connection.send('{"type": "\\ud800"}')
+        assert socket.close_code() == 4400
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
 def test_rules_of_the_transport_protocol(server: LiveServer, instance: Instance) -> None:
     """Codes of graphql-transport-ws: not initialised, twice initialised, an id in use, an unknown message."""
     create(instance)
