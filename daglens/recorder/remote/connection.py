@@ -87,7 +87,11 @@ class GraphQLConnection:
         """`execute`, with the variables as JSON text already."""
         body = b'{"query":%s,"variables":%s}' % (json.dumps(query).encode(), variables)
         status, answer = self._exchange(body)
-        return _data(status, answer)
+        try:
+            return _data(status, answer)
+        except AccessDenied:
+            self.close()  # the next one reads the token again
+            raise
 
     def close(self) -> None:
         """Close the connection; the next operation opens another."""
@@ -122,6 +126,8 @@ class GraphQLConnection:
             self._overdue_at = math.inf
 
     def _send(self, body: bytes) -> tuple[int, bytes]:
+        if self._http is not None and self._http.sock is None:
+            self.close()  # the server ended it with its last answer
         kept_alive = self._http is not None
         try:
             return self._try(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import tempfile
 import threading
@@ -10,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from daglens.recorder.batch import CannotRecord
 from daglens.recorder.destination import TO_VARIABLE, TOKEN_FILE_VARIABLE
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 SETTLE_S: Final = 3.0
 """How long the beginning of a run waits for the server's first answer."""
-ASK_TIMEOUT_S: Final = 5.0
+ASK_TIMEOUT_S: Final = 3.0
 """How long a question that the pipeline waits for may take."""
 FINISH_S: Final = 10.0
 FINISH_AWAY_S: Final = 3.0
@@ -53,7 +54,7 @@ class RemoteDestination:
         problems: Problems,
         *,
         folder: SpoolFolder | None = None,
-        pace: SenderPace = DEFAULT_PACE,
+        pace: SenderPace | None = None,
     ) -> None:
         """Nothing is made or sent yet."""
         self.address = address
@@ -61,7 +62,7 @@ class RemoteDestination:
         self._run_id = run_id
         self._problems = problems
         self._folder = folder or SpoolFolder()
-        self._pace = pace
+        self._pace = pace or DEFAULT_PACE
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
         self._lock = threading.RLock()
@@ -81,10 +82,6 @@ class RemoteDestination:
         Raises:
             CannotRecord: It can be made nowhere.
         """
-        if self.address.shows_tokens and self._has_token():
-            self._problems.say(
-                "plain", f"The token goes to {self.address.url} without encryption: who listens can use it."
-            )
         self._box()
 
     def create_run(self, run: NewRun) -> bool:
@@ -192,6 +189,10 @@ class RemoteDestination:
     def _box(self) -> Outbox:
         with self._lock:
             if self._outbox is None:
+                if self.address.shows_tokens and self._has_token():
+                    self._problems.say(
+                        "plain", f"The token goes to {self.address.url} without encryption: who listens can use it."
+                    )
                 about = About(self.address.url, self._run_id, process_id=os.getpid(), hostname=socket.gethostname())
                 self._outbox = self._make(about)
             return self._outbox
@@ -243,15 +244,27 @@ class RemoteDestination:
         sender = self._sender
         if sender is not None and sender.problem is not None:
             raise ServerAway(sender.problem)
-        server = Server(
-            GraphQLConnection(
-                self.address, self._token, connect_timeout_s=ASK_TIMEOUT_S, answer_timeout_s=ASK_TIMEOUT_S
-            )
+        answers: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
+        # In a thread of its own: no timeout ends a look-up of a host's name.
+        thread = threading.Thread(target=self._answer, args=(question, answers), name="daglens-ask", daemon=True)
+        try:
+            thread.start()
+            return answers.get(timeout=ASK_TIMEOUT_S)()
+        except (queue.Empty, RuntimeError):
+            raise ServerAway(f"{self.address.url} doesn't answer in time.") from None
+
+    def _answer(self, question: Callable[[Server], T], answers: queue.SimpleQueue[Callable[[], T]]) -> None:
+        connection = GraphQLConnection(
+            self.address, self._token, connect_timeout_s=ASK_TIMEOUT_S, answer_timeout_s=ASK_TIMEOUT_S
         )
         try:
-            return question(server)
+            answer = question(Server(connection))
+        except Exception as error:
+            answers.put(_raising(error))
+        else:
+            answers.put(lambda: answer)
         finally:
-            server.close()
+            connection.close()
 
     def _has_token(self) -> bool:
         try:
@@ -266,6 +279,13 @@ class RemoteDestination:
             self._outbox.forget()
         self._outbox = self._sender = None
         self._problems.forget_lock()
+
+
+def _raising(error: Exception) -> Callable[[], Any]:
+    def raises() -> Any:
+        raise error
+
+    return raises
 
 
 _destinations: weakref.WeakSet[RemoteDestination] = weakref.WeakSet()

@@ -13,6 +13,7 @@ from daglens.recorder.remote.delivery import Delivery, RunGone, RunUnknown
 from daglens.recorder.remote.operations import Server
 from daglens.recorder.remote.spool_files import About, SpoolFiles
 from daglens.recorder.remote.spool_folder import SpoolFolder
+from daglens.storage.errors import DaglensError
 
 DEFAULT_PAUSES_S: Final = (0.2, 1.0, 3.0)
 """Between tries while the server is away; after the last one it is given up."""
@@ -111,7 +112,7 @@ def flush(
             except RunGone as error:
                 files.remove()
                 yield Flushed(found, str(error), gone=True)
-            except (AccessDenied, RunUnknown, InputRefused) as error:
+            except (AccessDenied, RunUnknown, InputRefused, DaglensError, OSError) as error:
                 yield Flushed(found, str(error))
             except ServerAway as error:
                 away[address.url] = str(error)

@@ -58,6 +58,7 @@ class Outbox:
         self._size = 0
         self._fd: int | None = None
         self._dropped = 0
+        self._overdrawn_bytes = 0
         self._is_cut = False
         self._has_unsynced = False
 
@@ -95,7 +96,7 @@ class Outbox:
                 self._end_cut(left)
                 self._write(lines)
             else:
-                self._write_needed(drafts, lines, left + self._overdraft_bytes)
+                self._write_needed(drafts, lines)
         self._on_news()
 
     def add_tags(self, tags: Sequence[tuple[str, str]]) -> None:
@@ -112,11 +113,12 @@ class Outbox:
 
     # ------------------------------------------------------------ room
 
-    def _write_needed(self, drafts: Sequence[EventDraft], lines: Sequence[bytes], left: int) -> None:
+    def _write_needed(self, drafts: Sequence[EventDraft], lines: Sequence[bytes]) -> None:
         kept = []
+        overdrawn = self._overdrawn_bytes
         for draft, line in zip(drafts, lines, strict=True):
-            if is_needed(draft) and len(line) <= left:
-                left -= len(line)
+            if is_needed(draft) and overdrawn + len(line) <= self._overdraft_bytes:
+                overdrawn += len(line)
                 kept.append(line)
         dropped = len(lines) - len(kept)
         if dropped and not self._is_cut:
@@ -125,12 +127,13 @@ class Outbox:
             self._problems.say("spool", f"{message} {self.why_full}")
             kept.insert(0, self._engine_event(message))
         self._write(kept)
+        self._overdrawn_bytes = overdrawn
         self._dropped += dropped
 
     def _end_cut(self, left: int) -> None:
         # Not for a moment's room, which the next batch would use up.
         if self._is_cut and left > self._overdraft_bytes:
-            self._is_cut = False
+            self._is_cut, self._overdrawn_bytes = False, 0
         if self._dropped and not self._is_cut:
             self._tell_dropped()
 

@@ -125,9 +125,11 @@ class Sender:
         self._server.abort_if_overdue()
 
     def wait_settled(self, timeout_s: float) -> bool:
-        """Wait until the server has answered for the first time, or can't be reached; True when it has answered."""
+        """Wait until the server has taken what there was, or can't or won't; True when it has."""
         with self._changed:
-            self._changed.wait_for(lambda: self._settled or self._failing_since is not None, timeout_s)
+            self._changed.wait_for(
+                lambda: self._settled or self._failing_since is not None or self.stopped is not None, timeout_s
+            )
             return self._settled
 
     def finish(self, wait_s: float, away_wait_s: float) -> bool:
@@ -154,6 +156,8 @@ class Sender:
                     break
                 self._changed.wait(min(left, 0.2))
             self._is_halted = True
+            if not self._is_done and self.problem is None:
+                self.problem = f"{self._outbox.about.url} doesn't answer in time."
             self._changed.notify_all()
         self._server.abort()
         if self._thread is not None:
@@ -170,11 +174,9 @@ class Sender:
             except RunGone as error:
                 self._stop(str(error))
                 return
-            except (ServerAway, InputRefused, OSError) as error:
-                pause_s = self._failed(error, pause_s)
-                continue
-            except Exception as error:  # a bug here must not end the recording without a word
-                pause_s = self._failed(error, pause_s)
+            except Exception as error:  # any: what went wrong here must not end the recording without a word
+                if not self._is_over():
+                    pause_s = self._failed(error, pause_s)
                 continue
             pause_s = self._pace.first_pause_s
             self._went_well()

@@ -13,11 +13,13 @@ Names sort by when the spool was begun.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import secrets
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -106,9 +108,10 @@ class SpoolFiles:
         """A new spool below `folder`, locked.
 
         Raises:
-            OSError: It can't be made or locked.
+            OSError: It can't be made or locked, or others could read and change what is in it.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_strangers(folder)
         files = cls(folder / f"{now_us():016x}-{secrets.token_hex(4)}")
         files.path.mkdir(mode=0o700)
         try:
@@ -299,3 +302,10 @@ class SpoolFiles:
                 with contextlib.suppress(OSError):
                     total += os.lstat(os.path.join(folder, name)).st_blocks * _BLOCK_BYTES
         return total
+
+
+def _refuse_strangers(folder: Path) -> None:
+    """Output of pipelines is nobody else's: refuse a folder that somebody else made in /tmp, say."""
+    found = os.stat(folder)
+    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & stat.S_IWOTH:
+        raise PermissionError(errno.EPERM, "others may write there", str(folder))

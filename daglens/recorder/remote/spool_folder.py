@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,10 @@ def spool_path(environ: Mapping[str, str] | None = None) -> Path:
         return Path(variables[SPOOL_VARIABLE]).expanduser().absolute()
     state = variables.get("XDG_STATE_HOME", "")
     # The XDG specification has relative paths ignored.
-    base = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
+    try:
+        base = Path(state) if os.path.isabs(state) else Path("~/.local/state").expanduser()
+    except RuntimeError:  # a user without a home
+        return Path(tempfile.gettempdir()) / f"daglens-spool-{os.getuid()}"
     return base / "daglens" / "spool"
 
 
