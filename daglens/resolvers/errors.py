@@ -64,9 +64,3 @@ class RunNotTerminable(DaglensError):
         self.run_id = run_id
         self.status = status
         super().__init__(f"Its status is {status}.")
-
-
-class NotImplementedHere(DaglensError):
-    """This version of daglens doesn't do that yet."""
-
-    code = "NOT_IMPLEMENTED"
