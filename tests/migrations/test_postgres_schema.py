@@ -30,11 +30,11 @@ from daglens.storage.records import EventDraft, EventQuery, NewRun, RunFilter, R
 from daglens.storage.sql.revisions import REVISIONS
 from daglens.storage.sql.tables import metadata
 from daglens.testing.threads import together
+from tests.docs.snippets import marked
 from tests.storages import children
 from tests.storages.postgres_server import PostgresServer, config_for, drop
 
 MIGRATIONS = Path(migrating.__file__).parents[1] / "migrations"
-DOCS = Path(__file__).parents[2] / "docs" / "postgres.md"
 
 
 @pytest.fixture
@@ -275,9 +275,9 @@ def test_other_encodings_are_refused(postgres: PostgresServer) -> None:
 @pytest.fixture
 def role(postgres: PostgresServer, postgres_schema: str) -> Iterator[str]:
     """A user with the rights that docs/postgres.md lists, and none besides."""
-    (block,) = re.findall(r"```sql\n(GRANT .*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    (block,) = marked("docs/postgres.md", "rights")
     postgres.execute("CREATE ROLE daglens_server LOGIN")
-    postgres.execute(re.sub(r"\bdaglens(?=\.| TO)", postgres_schema, block))
+    postgres.execute(re.sub(r"\bdaglens(?=\.| TO)", postgres_schema, block.text))
     yield "daglens_server"
     postgres.execute("DROP OWNED BY daglens_server; DROP ROLE daglens_server")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -28,10 +27,10 @@ from daglens.storage.records import (
     RunFilter,
     TagFilter,
 )
+from tests.docs.snippets import marked
 from tests.storages.postgres_server import PostgresServer
 
 BEYOND_32_BITS = 2**40
-DOCS = Path(__file__).parents[2] / "docs" / "postgres.md"
 
 
 @pytest.fixture
@@ -191,8 +190,8 @@ def test_event_table_may_be_partitioned(
     for run in range(8):
         events.append(f"r{run}", [EventDraft("STEP_START", step_key="s", event_id="a"), *logged("b", None)])
     before = events.read([EventQuery(f"r{run}") for run in range(8)])
-    (block,) = re.findall(r"```sql\n(ALTER TABLE .*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    postgres.execute(re.sub(r"\bdaglens\.", f"{postgres_schema}.", block))
+    (block,) = marked("docs/postgres.md", "partitions")
+    postgres.execute(re.sub(r"\bdaglens\.", f"{postgres_schema}.", block.text))
     assert events.read([EventQuery(f"r{run}") for run in range(8)]) == before
     for run in range(8):
         assert events.append(f"r{run}", logged("b", "c")).accepted == 1
