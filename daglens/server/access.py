@@ -126,7 +126,12 @@ def _below(scope: Scope, prefix: str) -> Scope:
 
 
 def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        # Of two hosts a proxy may have checked the one and we the other: joined, they are none that is taken.
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def _forwarded_prefix(headers: dict[str, str]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from http.client import HTTPConnection
+
 import httpx
 import pytest
 
@@ -11,6 +13,7 @@ from daglens.server.settings import InvalidServerSetting, ServerSettings
 from daglens.testing.server import LiveServer
 from tests.server.conftest import Serve
 
+QUERY = b'{"query": "{ version }"}'
 ROUTES = ("/", "/graphiql", "/graphql?query={version}", "/schema.graphql", "/healthz", "/readyz", "/runs/a/artifacts/b")
 
 
@@ -32,6 +35,23 @@ def test_foreign_hosts(shared_http: httpx.Client, path: str, host: str) -> None:
 def test_loopback_names(shared_http: httpx.Client, host: str) -> None:
     """Every name of this machine is taken, whatever the port: a tunnel may end elsewhere."""
     assert shared_http.get("/healthz", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["host", "origin"])
+def test_two_of_a_header(shared_server: LiveServer, name: str) -> None:
+    """Two hosts or two origins are refused, in whichever order they stand."""
+    netloc = shared_server.url.removeprefix("http://")
+    mine, other = {"host": (netloc, "evil.example"), "origin": (shared_server.url, "http://evil.example")}[name]
+    for values in ((mine, other), (other, mine)):
+        connection = HTTPConnection(netloc)
+        connection.putrequest("POST", "/graphql", skip_host=name == "host")
+        for value in values:
+            connection.putheader(name, value)
+        connection.putheader("content-type", "application/json")
+        connection.putheader("content-length", str(len(QUERY)))
+        connection.endheaders(QUERY)
+        assert connection.getresponse().status in (400, 403)
+        connection.close()
 
 
 def test_allowed_hosts(serve: Serve) -> None:
