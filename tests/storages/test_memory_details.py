@@ -123,6 +123,15 @@ def test_position_of_another_storage() -> None:
         later.changes(earlier.changes(None, 1).position, 10)
 
 
+@pytest.mark.parametrize("digits", ["9" * 5000, "", "-1", "1.5", "\u0661"], ids=len)
+def test_forged_position(digits: str) -> None:
+    """Whatever stands in the place of a position's number is refused as no position."""
+    storage = InMemoryRunStorage()
+    name = storage.changes(None, 1).position.partition("-")[0]
+    with pytest.raises(InvalidName):
+        storage.changes(f"{name}-{digits}", 10)
+
+
 def test_position_that_is_not_reached_yet() -> None:
     """A position beyond the newest change was never given, so it is refused."""
     storage = InMemoryRunStorage()

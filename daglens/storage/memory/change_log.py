@@ -34,7 +34,9 @@ class ChangeLog:
 
     def number(self, position: str) -> int:
         name, _, digits = position.partition("-")
-        if name != self._name or not (digits.isascii() and digits.isdecimal()) or int(digits) > self._last:
+        # Digits are counted first: Python refuses to read thousands of them, with an error of its own.
+        is_number = digits.isascii() and digits.isdecimal() and len(digits) <= 19
+        if name != self._name or not is_number or int(digits) > self._last:
             raise InvalidName("This is no position in the changes of this storage.")
         return int(digits)
 
