@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -103,6 +104,9 @@ class LocalComputeLogManager(ComputeLogManager):
         except PermissionError as error:
             raise LogUnavailable(LogUnavailableReason.FORBIDDEN, f"Not readable for this server: {path}.") from error
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                # A symbolic link is none of ours, as in a listing; it would never be followed.
+                raise LogUnavailable(LogUnavailableReason.NOT_CAPTURED) from error
             raise unavailable(error) from error
         try:
             size = os.fstat(fd).st_size

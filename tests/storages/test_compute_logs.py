@@ -12,7 +12,7 @@ import pytest
 from daglens.storage.compute_logs import LocalComputeLogConfig, LocalComputeLogManager, NoOpComputeLogManager
 from daglens.storage.contract import ComputeLogManager, NoConfig
 from daglens.storage.errors import InvalidName, LogClosed, LogUnavailable, StorageUnavailable
-from daglens.storage.records import ComputeIO, LogKey
+from daglens.storage.records import ComputeIO, LogKey, LogUnavailableReason
 from daglens.testing import ComputeLogConformance
 from daglens.testing.compute_logs.hostile_names import LOG_NAMES
 from daglens.testing.names import IMPOSSIBLE_NAMES
@@ -166,8 +166,9 @@ def test_files_that_are_no_logs_are_not_listed(logs: LocalComputeLogManager, bas
     for name in (".hidden.out", "a b.out", "%2f.out", "step~1.out", "step~02.out", "x~y.out", "step.log", "a%.out"):
         (folder / name).write_text("x")
     assert [file.key for file in logs.list(["run"])["run"]] == [KEY]
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(LogUnavailable) as unavailable:
         logs.read(LogKey("run", "link"), OUT, 0, 100)
+    assert unavailable.value.reason == LogUnavailableReason.NOT_CAPTURED
 
 
 def test_processes_that_append_at_once(tmp_path: Path, base: Path):
