@@ -198,13 +198,13 @@ class SpoolFiles:
         self._replace("sent.json", json.dumps(asdict(sent)))
 
     def sent(self) -> Sent:
-        """How far it is sent; nothing, where that can't be read."""
+        """How far it is sent; where that can't be read, nothing of what is still there."""
         found = self._read_json("sent.json")
         try:
-            logs = {name: LogSent(**log) for name, log in found.pop("logs", {}).items()}
+            logs = {name: LogSent(**log) for name, log in found.pop("logs").items()}
             return Sent(**found, logs=logs)
-        except (TypeError, AttributeError):
-            return Sent()
+        except (KeyError, TypeError, AttributeError):
+            return Sent(segment=min(self._segments(), default=1))
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
@@ -243,12 +243,18 @@ class SpoolFiles:
 
     def next_segment(self, sent: Sent) -> bool:
         """Go on with the next file of events, and remove the one that is sent; False when there is no next one."""
-        if not self.segment(sent.segment + 1).exists():
+        following = [number for number in self._segments() if number > sent.segment]
+        if not following:
             return False
-        sent.segment, sent.offset = sent.segment + 1, 0
+        done = self.segment(sent.segment)
+        sent.segment, sent.offset = min(following), 0
         self.write_sent(sent)
-        self.segment(sent.segment - 1).unlink(missing_ok=True)
+        done.unlink(missing_ok=True)
         return True
+
+    def _segments(self) -> list[int]:
+        names = (path.stem.removeprefix("events-") for path in self.path.glob("events-*.ndjson"))
+        return [int(name) for name in names if name.isdecimal()]
 
     def waiting_events(self) -> int:
         """How many records are not sent."""
