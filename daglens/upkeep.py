@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from daglens.instance import Instance
 from daglens.storage import event_types as et
 from daglens.storage.contract import RunStorage
+from daglens.storage.errors import RunDeleted
 from daglens.storage.records import (
     FINAL_STATUSES,
     EventDraft,
@@ -95,7 +96,10 @@ def reap(instance: Instance, *, watching_since_us: int | None = None) -> list[st
                 continue
             if head is not None and (head.deleted or (head.state.status is not None and head.state.status.is_final)):
                 continue
-            instance.append(run.run_id, [_presumed_failure(heard, run.heartbeat_timeout_s)], heard=False)
+            try:
+                instance.append(run.run_id, [_presumed_failure(heard, run.heartbeat_timeout_s)], heard=False)
+            except RunDeleted:
+                continue  # since its head was read; the others have their turn all the same
             presumed.append(run.run_id)
     return presumed
 

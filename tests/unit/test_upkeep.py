@@ -61,6 +61,25 @@ def start(instance, run_id="r", timeout_s=60):
         instance.heartbeat(run_id, timeout_s)
 
 
+class DeletedMeanwhile(InMemoryEventLogStorage):
+    """Somebody deletes the run `r` right after its head was read."""
+
+    def heads(self, run_ids):
+        found = super().heads(run_ids)
+        self.close_runs(["r"])
+        return found
+
+
+def test_run_deleted_while_reaping(instance, clock):
+    """A run that is deleted meanwhile is left alone, and the silent ones behind it are presumed dead all the same."""
+    instance = replace(instance, events=DeletedMeanwhile(clock=clock))
+    start(instance, "r")
+    clock.now += SECOND
+    start(instance, "s")
+    clock.now += 61 * SECOND
+    assert reap(instance) == ["s"]
+
+
 def test_append_projects_the_run_row(instance):
     """A run-level event moves the row's status at once, also where the storages share no transaction."""
     start(instance)
