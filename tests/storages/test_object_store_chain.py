@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daglens.storage.errors import InvalidName
 from daglens.storage.object_store.chain import (
     LARGE_BYTES,
     MERGE_COUNT,
@@ -16,7 +19,15 @@ from daglens.storage.object_store.chain import (
     chain_of,
     to_merge,
 )
-from daglens.storage.object_store.keys import OPENED, TRUNCATED, part_name
+from daglens.storage.object_store.keys import (
+    OPENED,
+    TRUNCATED,
+    keeps_step_key,
+    parse_step,
+    part_name,
+    stream_folder,
+)
+from daglens.storage.records import ComputeIO, LogKey
 
 
 def parts_of(sizes: list[int]) -> list[Part]:
@@ -141,3 +152,36 @@ def test_a_merge_may_be_killed_anywhere(sizes: list[int], data: st.DataObject) -
         chain = chain_of(objects.items())
         assert (chain.end, chain.holes) == (end, ())
         assert sum(part.size_bytes for part in chain.parts) == end
+
+
+@given(st.text(min_size=1, max_size=255), st.text(min_size=1, max_size=255), st.integers(1, 2_147_483_647))
+def test_no_name_leaves_its_folder(run_id: str, step_key: str, attempt: int) -> None:
+    """Four plain parts below the prefix, none of which ends in a dot (Azure drops it); the step's tells the step key,
+    or that it can't."""
+    try:
+        folder = stream_folder("daglens", LogKey(run_id, step_key, attempt), ComputeIO.STDOUT)
+    except InvalidName:
+        return
+    parts = folder.split("/")
+    assert (len(parts), parts[0], parts[3]) == (4, "daglens", "out")
+    assert all(re.fullmatch(r"[A-Za-z0-9%~_-][A-Za-z0-9%~._-]*(?<!\.)", part) for part in parts)
+    assert len(folder) < 400
+    found = parse_step(parts[2])
+    assert found is not None
+    assert (found.step_key, found.attempt) == (None if keeps_step_key(step_key) else step_key, attempt)
+
+
+@pytest.mark.parametrize("name", ["a.", "a..", ".", "..", "...", "~", "a~2"])
+def test_names_that_stores_treat_in_their_own_way(name: str) -> None:
+    """Dots at the end, and what looks like an attempt."""
+    folder = stream_folder("daglens", LogKey(name, name), ComputeIO.STDERR)
+    assert not any(part.endswith(".") or part.startswith(".") for part in folder.split("/"))
+    found = parse_step(folder.split("/")[2])
+    assert found is not None
+    assert (found.step_key, found.attempt) == (name, 1)
+
+
+@pytest.mark.parametrize("folder", ["a", "a~0", "a~01", "~1", "a~99999999999", "a b~1", "%61~1", "a/~1", "A~x"])
+def test_a_folder_of_somebody_else_s_is_none_of_ours(folder: str) -> None:
+    """Only what our own names look like is taken for a step."""
+    assert parse_step(folder) is None

@@ -331,6 +331,29 @@ def test_a_run_deleted_here_is_sent_no_more(logs: ObjectStoreComputeLogManager, 
     assert whole(logs, LogKey("another run", "step")) == b"kept"
 
 
+def test_a_run_deleted_here_leaves_no_spool_of_the_dead(tmp_path: Path) -> None:
+    """What a killed process left of the run in the spool is not sent after its deletion."""
+    killed = in_memory(tmp_path / "spool", upload_interval_s=3600)
+    capture = begin(killed)
+    other = begin(killed, LogKey("another run", "step"))
+    (uploads,) = killed._uploads.values()
+    uploads._workers.stop(WAIT_S)
+    for upload in list(uploads._uploads):
+        upload.spool.release()
+    server = in_memory(tmp_path / "spool", killed.bucket.store)
+    server.delete("run")
+    assert not capture.stdout_path.exists()
+    assert other.stdout_path.exists()
+    assert server.bucket.list("daglens/run") == []
+
+
+def test_a_step_key_too_long_for_a_name_is_told(logs: ObjectStoreComputeLogManager) -> None:
+    """It is kept beside the log, and the listing has it."""
+    key = LogKey("run", "ü" * 255)
+    begin(logs, key).close()
+    assert [file.key for file in logs.list(["run"])["run"]] == [key, key]
+
+
 def test_a_log_closed_by_somebody_else_says_that_it_was_cut(
     logs: ObjectStoreComputeLogManager, reader: ObjectStoreComputeLogManager, tmp_path: Path
 ) -> None:
