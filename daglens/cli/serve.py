@@ -52,8 +52,9 @@ def serve(
     from daglens.server.serve import run
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # What is deleted without anybody asking is told.
-    logging.getLogger("daglens.retention").setLevel(logging.INFO)
+    # What is deleted without anybody asking is told, and each errorId that a client was given can be found.
+    for name in ("daglens.retention", "daglens.server"):
+        logging.getLogger(name).setLevel(logging.INFO)
     for handler in logging.getLogger().handlers:
         handler.addFilter(WithoutSecrets())
     if ephemeral and instance_home is not None:

@@ -87,3 +87,15 @@ def test_options_that_are_wrong(command: Command, options: tuple[str, ...], sent
     assert answer.code == 2
     assert sentence in answer.err
     assert "Traceback" not in answer.err
+
+
+def test_an_error_id_is_in_the_log(command: Command) -> None:
+    """The errorId that a client was given stands in what the server says, beside what went wrong."""
+    program = command.start("serve", "--port", "0")
+    assert program.stdout is not None
+    url = next(word for line in program.stdout for word in line.split() if word.startswith("http://"))
+    answer = httpx.post(f"{url}/graphql", json={"query": "{ nothingLikeIt }"}, timeout=60).json()
+    error_id = answer["errors"][0]["extensions"]["errorId"]
+    program.send_signal(signal.SIGTERM)
+    _, said = program.communicate(timeout=60)
+    assert any(error_id in line and "GRAPHQL_VALIDATION_FAILED" in line for line in said.splitlines())

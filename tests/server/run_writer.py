@@ -13,7 +13,7 @@ from daglens.storage.records import EventDraft, NewRun
 def main() -> None:
     with Instance.open(home=sys.argv[1]) as instance:
         for n in range(10):
-            instance.create_run(NewRun(f"there-{n}", "elsewhere", tags=[("n", str(n))]))
+            instance.create_run(NewRun(f"there-{n}", "elsewhere", tags=(("n", str(n)),)))
             instance.append(f"there-{n}", [EventDraft("RUN_START")])
             if n % 2 == 0:
                 instance.append(f"there-{n}", [EventDraft("RUN_SUCCESS")])

@@ -139,7 +139,7 @@ class EventSteps(EventTopic):
         assert keys(storage.steps([])) == {}
         assert keys(storage.steps([f"x{n}" for n in range(3000)] + ["r1"])) == {"r1": ["s0"]}
 
-    def test_impossible_names(self, storage: EventLogStorage) -> None:
+    def test_impossible_names_have_no_steps(self, storage: EventLogStorage) -> None:
         """Names that no run or step can have find nothing, without an error."""
         storage.append("r1", [EventDraft("STEP_START", step_key="s")])
         assert not any(storage.steps(list(IMPOSSIBLE_NAMES)).values())

@@ -90,7 +90,7 @@ class RunLeases:
         clock.advance_days(0.5 / _DAY_S)
         assert storage.lease("retention", "b", 60) is True
 
-    def test_impossible_names(self, storage: Leases) -> None:
+    def test_impossible_lease_names(self, storage: Leases) -> None:
         """What can't be a name is refused, as a lease and as a holder."""
         for name in IMPOSSIBLE_NAMES:
             with pytest.raises(InvalidName):

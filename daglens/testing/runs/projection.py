@@ -116,7 +116,7 @@ class RunProjection(RunTopic):
         assert run is not None
         assert _facts(run) == (RunStatus.FAILURE, 1, 2, False)
 
-    def test_unknown_run(self, storage: RunStorage) -> None:
+    def test_unknown_run_is_not_projected(self, storage: RunStorage) -> None:
         """There is no row to write to: None, and none is made."""
         add(storage, "gone")
         storage.delete(["gone"])

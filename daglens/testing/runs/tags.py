@@ -87,7 +87,7 @@ class RunTags(RunTopic):
         before = add(storage, "r1", tags=(("a", "1"),))
         assert storage.add_tags("r1", []) == before
 
-    def test_unknown_run(self, storage: RunStorage) -> None:
+    def test_unknown_run_takes_no_tags(self, storage: RunStorage) -> None:
         """There is no such run, or no longer."""
         add(storage, "gone")
         storage.delete(["gone"])
