@@ -94,6 +94,10 @@ EVENT_FAULTS = [
 ]
 
 
+TRIES = 5
+"""Some faults are races, which a busy machine may hide for once: the fault must show in one of so many tries."""
+
+
 @pytest.fixture
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broken storage is not waited for as long as a slow one."""
@@ -110,7 +114,10 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("short_deadline")
 def test_fault_is_caught(fault: type, topic: type, test: str) -> None:
     """The topic that speaks of the mistake fails, in the test that describes it, and not in every test."""
-    failed = failures(topic, fault)
+    for _ in range(TRIES):
+        failed = failures(topic, fault)
+        if test in failed:
+            break
     assert test in failed, f"{fault.__name__} ({fault.__doc__}) passes {topic.__name__}.{test}"
     assert len(failed) < len(names_of_tests(topic)), "so broken that it shows nothing"
 
