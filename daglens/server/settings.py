@@ -87,7 +87,8 @@ class ServerSettings:
         """
         return cls(
             allowed_hosts=(*settings.access.allowed_hosts, *allowed_hosts),
-            allowed_origins=(*settings.access.allowed_origins, *allowed_origins),
+            # Browsers write an origin in lower case, and CORS compares it letter by letter.
+            allowed_origins=tuple(o.lower() for o in (*settings.access.allowed_origins, *allowed_origins)),
             path_prefix=path_prefix.rstrip("/"),
             read_only=read_only,
             max_body_bytes=settings.limits.max_body_bytes,
