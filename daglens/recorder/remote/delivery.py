@@ -230,7 +230,9 @@ class Delivery:
                     self._report(events[:half], {i for i in replaced if i < half})
                     events, replaced = events[half:], {i - half for i in replaced if i >= half}
                 elif index in replaced:
-                    self._tell("refused-note", f"{self.about.url} takes neither an event nor a note in its place: {error}")
+                    self._tell(
+                        "refused-note", f"{self.about.url} takes neither an event nor a note in its place: {error}"
+                    )
                     del events[index]
                     replaced = {i - (i > index) for i in replaced if i != index}
                 else:

@@ -18,6 +18,7 @@ from daglens.recorder.destination import TO_VARIABLE, TOKEN_FILE_VARIABLE
 from daglens.recorder.problems import Problems, note
 from daglens.recorder.remote.address import InvalidToken, ServerAddress, Token
 from daglens.recorder.remote.connection import GraphQLConnection, InputRefused, ServerAway
+from daglens.recorder.remote.log_room import LogRoom
 from daglens.recorder.remote.operations import Server, run_input
 from daglens.recorder.remote.outbox import Outbox
 from daglens.recorder.remote.sender import DEFAULT_PACE, Sender, SenderPace
@@ -65,6 +66,7 @@ class RemoteDestination:
         self._pace = pace or DEFAULT_PACE
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
+        self._room: LogRoom | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
         _destinations.add(self)
@@ -137,11 +139,18 @@ class RemoteDestination:
         """See Destination."""
         box = self._box()
         if self._folder.left_bytes() <= 0:
-            message = f"Output of {key.step_key} is not captured: there is no room in the spool."
-            self._problems.say("spool-log", f"{message} {box.why_full}")
-            box.note(message)
+            self._cut(box, f"Output of {key.step_key} is not captured: there is no room in the spool.")
             return None
-        return box.files.logs.capture(key)
+        captured = box.files.logs.capture(key)
+        with self._lock:
+            if self._room is None:
+                self._room = LogRoom(box.files, self._run_id, self._folder, lambda message: self._cut(box, message))
+            self._room.watch()
+        return captured
+
+    def _cut(self, box: Outbox, message: str) -> None:
+        self._problems.say("spool-log", f"{message} {box.why_full}")
+        box.note(message)
 
     def artifact_folder(self, run_id: str) -> Path:
         """A folder of this machine: no server takes artifacts. That is said."""
@@ -170,6 +179,8 @@ class RemoteDestination:
         with self._lock:
             box, sender = self._outbox, self._sender
             self._outbox = self._sender = None
+            if self._room is not None:
+                self._room.end()
         if box is None:
             return
         box.close()
@@ -206,7 +217,7 @@ class RemoteDestination:
             folder = SpoolFolder(Path(tempfile.mkdtemp(prefix="daglens-spool-")), self._folder.max_bytes)
             box = Outbox(folder, about, self._problems, on_news=self._news)
         except OSError:
-            raise CannotRecord(f"Nothing is recorded: {why} Name another folder by DAGLENS_SPOOL.") from None
+            raise CannotRecord(f"{why} Name another folder by DAGLENS_SPOOL.") from None
         self._folder = folder
         self._problems.say("spool", f"{why} What is recorded waits in {folder.path} until it is sent.")
         return box
@@ -277,7 +288,7 @@ class RemoteDestination:
         self._lock = threading.RLock()
         if self._outbox is not None:
             self._outbox.forget()
-        self._outbox = self._sender = None
+        self._outbox = self._sender = self._room = None
         self._problems.forget_lock()
 
 

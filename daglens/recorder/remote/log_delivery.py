@@ -6,16 +6,14 @@ room, a log ends, which its last line and an event say.
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from daglens.recorder.capture import process_capture
 from daglens.recorder.remote.connection import InputRefused
+from daglens.recorder.remote.freeing import free
 from daglens.recorder.remote.operations import Server
-from daglens.recorder.remote.spool_files import LogSent, Sent, SpoolFiles
+from daglens.recorder.remote.spool_files import LogSent, Sent, SpoolFiles, cut_path, kept_bytes
 from daglens.storage.errors import LogGap
 from daglens.storage.log_files import mark_name
 from daglens.storage.records import LogFile
@@ -23,9 +21,6 @@ from daglens.storage.records import LogFile
 CHUNK_BYTES: Final = 256 * 1024
 FREE_BYTES: Final = 8 * 1024 * 1024
 """What the server has is given back to the disk in pieces of at least this size."""
-
-_PAGE_BYTES: Final = 4096
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2
 
 
 class LogDelivery:
@@ -52,27 +47,6 @@ class LogDelivery:
             self._send(log)
         return bool(waiting)
 
-    def cut_here(self) -> list[str]:
-        """There is no room: keep nothing beyond the present end of logs that still grow; their names. What has come
-        since is given back to the disk."""
-        names = []
-        for log in self._listed():
-            if log.complete:
-                continue
-            state = self._state(log)
-            if state.cut is None and log.size_bytes > 0:
-                state.cut = log.size_bytes
-                state.freed = max(state.freed, 0)
-                names.append(f"{log.io.value} of {log.key.step_key}")
-        return names
-
-    def free_cut(self) -> None:
-        """Give back to the disk what has come to logs since they were cut."""
-        for log in self._listed():
-            state = self._state(log)
-            if state.cut is not None and log.size_bytes > state.cut:
-                _free(log.location, state.cut, log.size_bytes)
-
     def _listed(self) -> list[LogFile]:
         return list(self._storage.list([self._run_id])[self._run_id])
 
@@ -81,8 +55,7 @@ class LogDelivery:
 
     def _is_waiting(self, log: LogFile) -> bool:
         state = self._sent.logs.get(Path(log.location).name, LogSent())
-        end = log.size_bytes if state.cut is None else min(state.cut, log.size_bytes)
-        return log.complete or (not state.refused and state.bytes < end)
+        return log.complete or (not state.refused and state.bytes < kept_bytes(log))
 
     def _send(self, log: LogFile) -> None:
         state = self._state(log)
@@ -102,7 +75,8 @@ class LogDelivery:
 
     def _send_piece(self, log: LogFile, state: LogSent) -> bool:
         """True when the log is there as a whole."""
-        end = log.size_bytes if state.cut is None else min(state.cut, log.size_bytes)
+        # It may have been cut behind what is sent already.
+        end = max(state.bytes, kept_bytes(log))
         data = self._storage.read(log.key, log.io, state.bytes, min(CHUNK_BYTES, end - state.bytes)).data
         is_last = log.complete and state.bytes + len(data) >= end
         tail = b""
@@ -122,45 +96,12 @@ class LogDelivery:
             return False
         state.bytes += len(data)
         if not log.complete and state.bytes - state.freed >= FREE_BYTES:
-            state.freed = _free(log.location, state.freed, state.bytes)
+            state.freed = free(log.location, state.freed, state.bytes)
         return is_last
 
     def _remove(self, log: LogFile) -> None:
         path = Path(log.location)
         path.unlink(missing_ok=True)
         path.with_name(mark_name(path.name)).unlink(missing_ok=True)
+        Path(cut_path(log.location)).unlink(missing_ok=True)
         self._sent.logs.pop(path.name, None)
-
-
-def _free(path: str, start: int, end: int) -> int:
-    """Give whole pages of a file between two places back to the disk, as far as the console has shown them; where the
-    room ends now."""
-    shown = process_capture.console.shown_to(path)
-    if shown is not None:
-        end = min(end, shown)
-    first, last = -(-start // _PAGE_BYTES) * _PAGE_BYTES, end // _PAGE_BYTES * _PAGE_BYTES
-    if last <= first or _fallocate is None:
-        return start
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except OSError:
-        return start
-    try:
-        freed = _fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, first, last - first) == 0
-    finally:
-        os.close(fd)
-    return last if freed else start
-
-
-def _find_fallocate() -> Callable[[int, int, int, int], int] | None:
-    """Linux's fallocate; None where there is none: then a log takes its room until its step has ended."""
-    try:
-        function = ctypes.CDLL(None, use_errno=True).fallocate
-    except (AttributeError, OSError):
-        return None
-    function.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
-    function.restype = ctypes.c_int
-    return function
-
-
-_fallocate: Final = _find_fallocate()

@@ -198,7 +198,6 @@ class Sender:
         self._send_earlier()
         moved = delivery.send_events()
         self._send_life()
-        self._mind_room()
         moved = delivery.send_log() or moved
         return moved or (not self._closing and self._send_guest())
 
@@ -215,16 +214,6 @@ class Sender:
             delivery.sign_of_life()
         elif not self._closing and now - self._seen_at >= self._pace.look_at_run_s:
             delivery.look()
-
-    def _mind_room(self) -> None:
-        if self._folder.left_bytes() > 0:
-            return
-        logs = self._delivery.logs
-        for name in logs.cut_here():
-            message = f"There is no room in the spool: {name} is kept no further."
-            self._problems.say("spool-log", f"{message} {self._outbox.why_full}")
-            self._outbox.note(message)
-        logs.free_cut()
 
     def _rest(self) -> bool:
         """Wait for something to do; False when everything is sent and nothing comes any more."""

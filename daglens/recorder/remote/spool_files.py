@@ -29,6 +29,7 @@ from typing import Any, Final
 from daglens.recorder.remote.records import SpooledRecord, unframed
 from daglens.storage.compute_logs import LocalComputeLogManager
 from daglens.storage.drafts import now_us
+from daglens.storage.records import LogFile
 
 _SEGMENT: Final = "events-{:06d}.ndjson"
 _BLOCK_BYTES: Final = 512
@@ -61,13 +62,11 @@ class LogSent:
     Attributes:
         bytes: The server has these.
         freed: These no longer take room on the disk.
-        cut: Nothing beyond is kept: there was no room; None: it is whole so far.
         refused: The server doesn't take it.
     """
 
     bytes: int = 0
     freed: int = 0
-    cut: int | None = None
     refused: bool = False
 
 
@@ -295,7 +294,7 @@ class SpoolFiles:
         total = 0
         for log in self.logs.list([about.run_id])[about.run_id]:
             done = sent.logs.get(Path(log.location).name, LogSent())
-            total += 0 if done.refused else max(0, (log.size_bytes if done.cut is None else done.cut) - done.bytes)
+            total += 0 if done.refused else max(0, kept_bytes(log) - done.bytes)
         return total
 
     # ------------------------------------------------------------ room
@@ -308,6 +307,26 @@ class SpoolFiles:
                 with contextlib.suppress(OSError):
                     total += os.lstat(os.path.join(folder, name)).st_blocks * _BLOCK_BYTES
         return total
+
+
+def cut_path(log: str) -> str:
+    """The file that says where a log is cut: beside it, `<step>.out.cut`."""
+    return f"{log}.cut"
+
+
+def cut_of(log: str) -> int | None:
+    """After how many bytes a log is cut; None: it is whole."""
+    try:
+        with open(cut_path(log), encoding="ascii") as file:
+            return int(file.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def kept_bytes(log: LogFile) -> int:
+    """How much of a log is kept."""
+    cut = cut_of(log.location)
+    return log.size_bytes if cut is None else min(cut, log.size_bytes)
 
 
 def _refuse_strangers(folder: Path) -> None:
