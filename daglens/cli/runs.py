@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _COUNTED_AT_ONCE = 500
 
-app = typer.Typer(help="List, show, follow and delete runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, follow, export, import and delete runs.", no_args_is_help=True)
 prune.register(app)
 
 Statuses = Annotated[list[str] | None, typer.Option("--status", metavar="STATUS", help="Only runs of this status.")]
