@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from daglens.storage.postgres import PostgresDatabase, PostgresEventLogStorage, PostgresRunStorage
+from daglens.storage.postgres.append import READ_LOG
+from daglens.storage.postgres.texts import text_array
 from daglens.storage.records import (
     EventFilter,
     EventQuery,
@@ -138,7 +140,21 @@ def questions() -> dict[str, Question]:
             1000 + 2 * len(LOGS),
         ),
     }
-    return asked | texts | several | _event_questions()
+    return asked | texts | several | _event_questions() | {"ids of a retry": _retry()}
+
+
+def _retry() -> Question:
+    """Which of a hundred event ids, and of two steps, a log has already: what an append reads under its lock."""
+    values = {
+        "run": LOGS[3],
+        "ids": text_array([f"id {n}" for n in range(950, 1050)]),
+        "keys": text_array(["step 3", "step 9"]),
+    }
+    return Question(
+        lambda runs, events: runs.database.read(READ_LOG, values),
+        frozenset({"ix_event_heads_run", "ix_events_event_id"}),
+        110,
+    )
 
 
 def _event_questions() -> dict[str, Question]:

@@ -57,7 +57,7 @@ _LOCK_HEAD = "SELECT 1 FROM {s}.event_heads WHERE run_id = %(run)s FOR NO KEY UP
 _LOCK_RUN = "SELECT 1 FROM {s}.runs WHERE run_id = %(run)s FOR NO KEY UPDATE;"
 
 # A statement of its own, behind the locks: its snapshot is younger than they are.
-_READ_LOG = f"""
+READ_LOG = f"""
 SELECT {", ".join(f"h.{name}" for name in HEAD_COLUMNS.split(", "))},
     ARRAY(
         SELECT json_build_array(
@@ -73,7 +73,7 @@ FROM {{s}}.event_heads AS h WHERE h.run_id = %(run)s
 
 _READ_LOG_AND_RUN = f"""
 SELECT log.*, {run_columns(RunParts.NONE, "r.")}
-FROM ({_READ_LOG}) AS log LEFT JOIN {{s}}.runs AS r ON r.run_id = log.run_id
+FROM ({READ_LOG}) AS log LEFT JOIN {{s}}.runs AS r ON r.run_id = log.run_id
 """
 
 INSERT_HEADS = """
@@ -247,7 +247,7 @@ def _locked_state(
     """Run key, head, steps, event ids of the batch that are there, and run row; all locked that may be written."""
     ids = [] if all_new else [event.event_id for event in batch.events if event.event_id is not None]
     moves_run = any(event.event_type in STATUS_BY_EVENT_TYPE for event in batch.events)
-    statements = _LOCK_HEAD + (_LOCK_RUN + _READ_LOG_AND_RUN if moves_run else _READ_LOG)
+    statements = _LOCK_HEAD + (_LOCK_RUN + _READ_LOG_AND_RUN if moves_run else READ_LOG)
     values = {"run": batch.run_id, "keys": text_array(step_keys_of(batch.events)), "ids": text_array(ids)}
     rows = transaction.run(statements, values)
     while not rows:
