@@ -15,7 +15,7 @@ from daglens.recorder.remote.spool_files import About, SpoolFiles
 from daglens.recorder.remote.spool_folder import SpoolFolder
 from daglens.storage.errors import DaglensError
 
-DEFAULT_PAUSES_S: Final = (0.2, 1.0, 3.0)
+DEFAULT_PAUSES_S: Final = (0.2, 1.0)
 """Between tries while the server is away; after the last one it is given up."""
 
 
