@@ -180,14 +180,41 @@ def empty(server: PostgresServer, schema: str) -> None:
     server.execute(";".join(f'DELETE FROM "{schema}".{table}' for table in tables))
 
 
+class _Shared:
+    """One server for the process, however many folders have the fixture: pytest makes one of each for itself."""
+
+    def __init__(self) -> None:
+        self._users = 0
+        self._running = contextlib.ExitStack()
+        self._server: PostgresServer | None = None
+
+    def borrow(self) -> PostgresServer:
+        self._users += 1
+        if self._server is None:
+            # Not below pytest's folder: what stands above the data is opened for the server's user, and pytest closes
+            # it again.
+            folder = self._running.enter_context(
+                tempfile.TemporaryDirectory(prefix="daglens-postgres-", ignore_cleanup_errors=True)
+            )
+            self._server = PostgresServer(Path(folder) / "data")
+            self._running.callback(self._server.stop)
+        return self._server
+
+    def give_back(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            self._server = None
+            self._running.close()
+
+
+_shared = _Shared()
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """The session's server."""
-    # Not below pytest's folder: what stands above the data is opened for the server's user, and pytest closes it again.
-    with tempfile.TemporaryDirectory(prefix="daglens-postgres-", ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder) / "data")
-        yield server
-        server.stop()
+    yield _shared.borrow()
+    _shared.give_back()
 
 
 @pytest.fixture
