@@ -16,10 +16,12 @@ import daglens
 from daglens.instance import Instance
 from daglens.recorder import StepEvents
 from daglens.storage.records import RunFilter, RunRecord
+from daglens.testing.server import serve_in_thread
 from tests.docs.snippets import ROOT, Snippet, marked, snippets
 
 DOCUMENT = "docs/recorder.md"
-MARKS = {"python": ("python", "body", "program"), "sh": ("shell",)}
+MARKS = {"python": ("python", "body", "program", "server"), "sh": ("shell", "server shell")}
+ADDRESS = "https://lens.example.org"
 
 
 def ids(found: list[Snippet]) -> list[str]:
@@ -92,6 +94,26 @@ def test_shell(env):
     (one, one_steps), (two, two_steps) = recorded(env)
     assert (one.status, one.tags, one_steps) == ("SUCCESS", (("team", "core"),), ["extract"])
     assert (two.status, two_steps) == ("SUCCESS", ["extract", "load"])
+
+
+def test_recording_to_a_server(env, tmp_path):
+    """The program and the commands record over a server what they would record to an instance."""
+    env = env | {"DAGLENS_SPOOL": str(tmp_path / "spool")}
+    del env["DAGSTER_HOME"]
+    home = tmp_path / "served"
+    with Instance.open(home=home) as instance, serve_in_thread(instance) as server:
+        for snippet in marked(DOCUMENT, "server"):
+            script = tmp_path / "pipeline.py"
+            script.write_text(snippet.text.replace(ADDRESS, server.url))
+            run_program([sys.executable, str(script)], env)
+        for snippet in marked(DOCUMENT, "server shell"):
+            run_program(["sh", "-euc", snippet.text.replace(ADDRESS, server.url)], env)
+    found = recorded({"DAGSTER_HOME": str(home)})
+    assert [(run.status, steps) for run, steps in found] == [
+        ("SUCCESS", ["extract"]),
+        ("SUCCESS", ["extract"]),
+        ("SUCCESS", ["load"]),
+    ]
 
 
 def test_names_exist():
