@@ -39,6 +39,13 @@ def flushed(spool: SpoolFolder) -> list[str | None]:
 
 def test_a_server_that_is_away_twice(instance: Instance, gate: Gate, spool: SpoolFolder, capsys) -> None:
     """Recording goes on while the server is away; what waited arrives when it is back, and the outage is said once."""
+    said = ""
+
+    def is_said() -> bool:
+        nonlocal said
+        said += capsys.readouterr().err
+        return "daglens:" in said
+
     with daglens.start_run("p", to=gate.url) as run:
         told = Told(instance, run.run_id)
         for outage in range(2):
@@ -51,6 +58,7 @@ def test_a_server_that_is_away_twice(instance: Instance, gate: Gate, spool: Spoo
                 for n in range(150):
                     step.log.info("during %d %d", outage, n)
                 assert f"during {outage} 0" not in messages(told)
+                until(is_said, "word of the outage")
                 gate.raise_()
                 until_told(told, f"during {outage} 149")
                 step.log.info("after %d", outage)
@@ -62,7 +70,7 @@ def test_a_server_that_is_away_twice(instance: Instance, gate: Gate, spool: Spoo
     assert [told.log(f"s{o}") for o in range(2)] == [f"before {o}\nduring {o}\n" for o in range(2)]
     assert told.status == "SUCCESS"
     assert list(spool.runs.iterdir()) == []
-    said = capsys.readouterr().err
+    is_said()
     assert said.count("daglens:") == 1
     assert "What is recorded waits in" in said
 
