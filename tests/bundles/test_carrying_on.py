@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -361,3 +362,59 @@ def test_what_vanishes_while_exporting_is_told(source, tmp_path):
     ):
         export_file(dataclasses.replace(source, compute_logs=nothing), RUN, tmp_path / "out" / "bundle")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_open_log_that_is_truncated(source, target, tmp_path):
+    """Nothing that an import could do would make such a log, so the bundle has it as an open one."""
+    source.compute_logs.append(LogKey(RUN, "load"), ComputeIO.STDOUT, 0, b"cut")
+    listed = source.compute_logs.list
+    cut = Gone(
+        source.compute_logs,
+        list=lambda run_ids: {
+            run_id: [dataclasses.replace(file, truncated=True) for file in files]
+            for run_id, files in listed(run_ids).items()
+        },
+    )
+    export_file(dataclasses.replace(source, compute_logs=cut), RUN, tmp_path / "bundle")
+    import_file(target, tmp_path / "bundle")
+    assert bundle_of(target) == (tmp_path / "bundle").read_bytes()
+    marks = {log.key.step_key: (log.complete, log.truncated) for log in target.compute_logs.list([RUN])[RUN]}
+    assert marks == {"load": (False, False), "extract": (True, True)}
+
+
+def test_a_log_that_was_cut_elsewhere(source, target, tmp_path):
+    """Here it seems whole; the bundle knows that more was written than was kept."""
+    key = LogKey("r", "s")
+    for instance in (source, target):
+        instance.create_run(NewRun("r", "p", created_at_us=1))
+        instance.compute_logs.append(key, ComputeIO.STDOUT, 0, b"cut", complete=True)
+    source.compute_logs.mark_complete(key, ComputeIO.STDOUT, truncated=True)
+    export_file(source, "r", tmp_path / "bundle")
+    import_file(target, tmp_path / "bundle")
+    assert bundle_of(target, "r") == (tmp_path / "bundle").read_bytes()
+
+
+def test_another_way_of_writing_the_same_json(source, target, file):
+    """Whatever blanks and escapes a storage gives its JSON with: the bundle is the same, and an import finds nothing
+    new."""
+
+    def spelt(text: str) -> str:
+        return json.dumps(json.loads(text), indent=1, ensure_ascii=True)
+
+    read, get = source.events.read, source.runs.get
+    events = Gone(
+        source.events,
+        read=lambda queries: [
+            dataclasses.replace(found, events=[e._replace(data=spelt(e.data)) for e in found.events])
+            for found in read(queries)
+        ],
+    )
+    runs = Gone(
+        source.runs,
+        get=lambda *args: {
+            run_id: run._replace(run_config=spelt(run.run_config)) for run_id, run in get(*args).items()
+        },
+    )
+    other = dataclasses.replace(source, events=events, runs=runs)
+    assert bundle_of(other) == file.read_bytes()
+    assert import_file(other, file).events == 0

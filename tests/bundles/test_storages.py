@@ -243,6 +243,17 @@ def test_cursors_outlive_the_server(file):
     assert len(heads[0].incarnation) == 16
 
 
+def test_cursors_of_another_bundle_are_not_taken(source, file):
+    """A newer bundle of the run is another log: what a cursor of the older one meant may stand elsewhere."""
+    with open_bundles([file]) as bundles:
+        before = bundles.events.heads([RUN])[RUN].incarnation
+    source.append(RUN, [EventDraft("LOG_MESSAGE")])
+    with file.open("wb") as stream:
+        write_bundle(source, RUN, stream)
+    with open_bundles([file]) as bundles:
+        assert bundles.events.heads([RUN])[RUN].incarnation != before
+
+
 def test_two_bundles_of_one_run(file, tmp_path):
     """Which of them would be meant is not guessed."""
     (tmp_path / "copy").write_bytes(file.read_bytes())
