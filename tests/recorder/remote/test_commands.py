@@ -262,4 +262,5 @@ def test_killed(instance: Instance, gate: Gate, daglens: Commands) -> None:
     assert daglens.run("recorder", "flush").returncode == 0
     told = only_run(instance)
     assert told.log("a") == "printed\n"
-    assert told.types == ["RUN_START", "STEP_START"]
+    # The kill may come within the 20 ms that an event waits for others in memory.
+    assert told.types in (["RUN_START"], ["RUN_START", "STEP_START"])
