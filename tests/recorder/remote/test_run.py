@@ -193,19 +193,21 @@ def test_a_run_that_is_deleted(instance: Instance, server: LiveServer, spool: Sp
 
 
 @pytest.mark.usefixtures("spool")
-def test_termination(instance: Instance, server: LiveServer) -> None:
-    """Somebody asks the server for the run's end: the step is interrupted as it is when recorded to an instance."""
-    run = daglens.start_run("p", to=server.url)
+def test_termination(instance: Instance, gate: Gate) -> None:
+    """Somebody asks the server for the run's end: a step that says nothing is interrupted as it is when recorded to an
+    instance."""
+    run = daglens.start_run("p", to=gate.url)
+    told = Told(instance, run.run_id)
 
     def pipeline() -> None:
         with run, run.step("a"):
-            until(lambda: instance.run(run.run_id) is not None, "run")
-            terminate(server.url, run.run_id)
+            # Nothing more is sent from here on, whose answer would tell.
+            until(lambda: gate.of("heartbeat") and instance.run(run.run_id) and told.all("LOGS_CAPTURED"), "step")
+            terminate(gate.behind, run.run_id)
             run.pause(60)
 
     with pytest.raises(daglens.RunTerminated):
         pipeline()
-    told = Told(instance, run.run_id)
     assert told.status == "CANCELED"
     assert told.step_status("a") == "FAILURE"
 
