@@ -32,7 +32,7 @@ def status(to: Server = None, json: Json = False) -> None:
         for spool in found:
             print_json({_camel(name): value for name, value in asdict(spool).items()})
     elif found:
-        _show(found)
+        _show(found, folder)
     else:
         typer.echo(f"Nothing waits in {folder.path}.")
 
@@ -111,7 +111,7 @@ def _url(text: str) -> str:
     return ServerAddress.parse(text).url
 
 
-def _show(found: list[Waiting]) -> None:
+def _show(found: list[Waiting], folder: SpoolFolder) -> None:
     from rich.table import Table
 
     from daglens.cli.output import console, plain, size
@@ -128,6 +128,9 @@ def _show(found: list[Waiting]) -> None:
             size(spool.disk_bytes),
         )
     console().print(table)
+    for url in sorted({spool.url for spool in found}):
+        used = sum(spool.disk_bytes for spool in found if spool.url == url)
+        typer.echo(f"What waits for {url} takes {size(used)} of {size(folder.max_bytes)} here.")
     for problem in sorted({spool.problem for spool in found if spool.problem}):
         typer.echo(plain(problem), err=True)
     if not all(spool.recording for spool in found):

@@ -140,18 +140,18 @@ class RemoteDestination:
     def capture(self, key: LogKey) -> LogCapture | None:
         """See Destination."""
         box = self._box()
-        if self._folder.left_bytes() <= 0:
+        if box.room.left_bytes() <= 0:
             self._cut(box, f"Output of {key.step_key} is not captured: there is no room in the spool.")
             return None
         captured = box.files.logs.capture(key)
         with self._lock:
             if self._room is None:
-                self._room = LogRoom(box.files, self._run_id, self._folder, lambda message: self._cut(box, message))
+                self._room = LogRoom(box.files, self._run_id, box.room, lambda message: self._cut(box, message))
             self._room.watch()
         return captured
 
     def _cut(self, box: Outbox, message: str) -> None:
-        self._problems.say("spool-log", f"{message} {box.why_full}")
+        self._problems.say("spool-log", f"{message} {box.room.why_full}")
         box.note(message)
 
     def artifact_folder(self, run_id: str) -> Path:

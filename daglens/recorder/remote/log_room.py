@@ -14,7 +14,7 @@ from typing import Final
 from daglens.recorder.capture_console import Ticker
 from daglens.recorder.remote.freeing import free
 from daglens.recorder.remote.spool_files import SpoolFiles, cut_of, cut_path
-from daglens.recorder.remote.spool_folder import SpoolFolder
+from daglens.recorder.remote.spool_folder import SpoolRoom
 from daglens.storage.records import LogFile
 
 WATCH_EVERY_S: Final = 0.5
@@ -28,10 +28,10 @@ AMPLE_BYTES: Final = 256 * 1024 * 1024
 class LogRoom:
     """Watches the logs of one spool, from a thread of its own, while any of them is open."""
 
-    def __init__(self, files: SpoolFiles, run_id: str, folder: SpoolFolder, tell: Callable[[str], None]) -> None:
+    def __init__(self, files: SpoolFiles, run_id: str, room: SpoolRoom, tell: Callable[[str], None]) -> None:
         """`tell` gets a sentence when a log is cut."""
         self._run_id = run_id
-        self._folder = folder
+        self._room = room
         self._tell = tell
         self._storage = files.logs
         self._ended = False
@@ -53,7 +53,7 @@ class LogRoom:
 
     def _look(self) -> float:
         self._free_cut()
-        left = self._folder.measure()
+        left = self._room.measure()
         if left <= 0:
             self._cut_largest(-left)
         return WATCH_EVERY_S if left > AMPLE_BYTES else WATCH_CLOSELY_EVERY_S

@@ -15,7 +15,7 @@ from daglens.recorder.refused import is_needed
 from daglens.recorder.remote.operations import rfc3339
 from daglens.recorder.remote.records import EVENT, TAGS, engine_event, event_json, framed, tags_json
 from daglens.recorder.remote.spool_files import About
-from daglens.recorder.remote.spool_folder import SpoolFolder
+from daglens.recorder.remote.spool_folder import SpoolFolder, SpoolRoom
 from daglens.storage.drafts import now_us, prepare
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import EventDraft
@@ -26,7 +26,12 @@ OVERDRAFT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Outbox:
-    """What one process records of one run. Its methods may be called from any thread."""
+    """What one process records of one run. Its methods may be called from any thread.
+
+    Attributes:
+        files: The spool.
+        room: What is left for it and its siblings.
+    """
 
     def __init__(
         self,
@@ -48,7 +53,7 @@ class Outbox:
         """
         self.files: Final = folder.make(about)
         self.about = about
-        self._folder = folder
+        self.room: Final = SpoolRoom(folder, about.url)
         self._problems = problems
         self._segment_bytes = segment_bytes
         self._overdraft_bytes = overdraft_bytes
@@ -91,7 +96,7 @@ class Outbox:
         prepared = prepare(drafts, now_us())
         lines = [framed(EVENT, event_json(event)) for event in prepared]
         with self._lock:
-            left = self._folder.left_bytes()
+            left = self.room.left_bytes()
             if left >= sum(map(len, lines)):
                 self._end_cut(left)
                 self._write(lines)
@@ -124,7 +129,7 @@ class Outbox:
         if dropped and not self._is_cut:
             self._is_cut = True
             message = "There is no room in the spool: from here on events are dropped."
-            self._problems.say("spool", f"{message} {self.why_full}")
+            self._problems.say("spool", f"{message} {self.room.why_full}")
             kept.insert(0, self._engine_event(message))
         self._write(kept)
         self._overdrawn_bytes = overdrawn
@@ -140,14 +145,6 @@ class Outbox:
     def _tell_dropped(self) -> None:
         self._write([self._engine_event(f"{self._dropped} events were dropped: there was no room in the spool.")])
         self._dropped = 0
-
-    @property
-    def why_full(self) -> str:
-        """A sentence about the bound."""
-        return (
-            f"{self._folder.path} takes at most {self._folder.max_bytes // 2**20} MiB (DAGLENS_SPOOL_MAX_BYTES), and "
-            "leaves 64 MiB of its disk."
-        )
 
     def _engine_event(self, message: str) -> bytes:
         return framed(EVENT, engine_event(uuid4().hex, message, rfc3339(now_us())))
@@ -182,7 +179,7 @@ class Outbox:
             raise
         self._size += len(data)
         self._has_unsynced = True
-        self._folder.take(len(data))
+        self.room.take(len(data))
 
     def _begin_segment(self) -> None:
         if self._fd is not None or self._size:

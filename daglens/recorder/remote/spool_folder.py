@@ -1,4 +1,4 @@
-"""Where spools are kept, which there are, and how much room is left for them."""
+"""Where spools are kept, which there are, and how much room is left for those of a server."""
 
 from __future__ import annotations
 
@@ -47,12 +47,10 @@ class SpoolFolder:
     def __init__(self, path: Path | None = None, max_bytes: int | None = None) -> None:
         """
         Args:
-            max_bytes: For all spools together.
+            max_bytes: For all spools of one server together.
         """
         self.path = spool_path() if path is None else path
         self.max_bytes = max_spool_bytes() if max_bytes is None else max_bytes
-        self._left = 0
-        self._measured_at = -_MEASURE_EVERY_S
 
     @property
     def runs(self) -> Path:
@@ -109,7 +107,20 @@ class SpoolFolder:
                 highest = max(highest, files.attempts(step_key))
         return highest
 
-    # ------------------------------------------------------------ room
+    def used_bytes(self, url: str) -> int:
+        """Room on the disk that the spools of a server take."""
+        return sum(files.used_bytes() for files, about in self.spools() if about.url == url)
+
+
+class SpoolRoom:
+    """Room for more in the spools of one server. What waits for another server, away for ever perhaps, takes none of
+    it; the disk's reserve is everybody's."""
+
+    def __init__(self, folder: SpoolFolder, url: str) -> None:
+        self.folder: Final = folder
+        self._url = url
+        self._left = 0
+        self._measured_at = -_MEASURE_EVERY_S
 
     def left_bytes(self) -> int:
         """Room for more, as of a moment ago; below 0 when there is too much, or the disk is nearly full."""
@@ -125,10 +136,18 @@ class SpoolFolder:
 
     def measure(self) -> int:
         """Room for more, now."""
-        left = self.max_bytes - sum(files.used_bytes() for files, _ in self.spools())
+        left = self.folder.max_bytes - self.folder.used_bytes(self._url)
         with contextlib.suppress(OSError):
-            left = min(left, free_bytes(str(self.runs)) - DEFAULT_RESERVE_BYTES)
+            left = min(left, free_bytes(str(self.folder.runs)) - DEFAULT_RESERVE_BYTES)
         return left
+
+    @property
+    def why_full(self) -> str:
+        """A sentence about the bound."""
+        return (
+            f"{self.folder.path} takes at most {self.folder.max_bytes // 2**20} MiB (DAGLENS_SPOOL_MAX_BYTES) for "
+            f"{self._url}, and leaves {DEFAULT_RESERVE_BYTES // 2**20} MiB of its disk."
+        )
 
 
 def _remove_abandoned(files: SpoolFiles) -> None:

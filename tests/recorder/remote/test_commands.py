@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -143,6 +144,7 @@ def test_a_script_without_a_server(instance: Instance, gate: Gate, daglens: Comm
     assert "refused" in waiting[0]["problem"]
     shown = daglens.run_away("recorder", "status")
     assert run_id in shown.stdout and "gone" in shown.stdout
+    assert re.search(rf"What waits for {gate.url} takes [\d.]+ KiB of 1.0 GiB here.", shown.stdout)
     failed = daglens.run_away("recorder", "flush")
     assert failed.returncode == 1
     assert "3 of these could not be sent" in failed.stderr

@@ -17,18 +17,13 @@ from daglens.recorder.remote.freeing import free
 from daglens.recorder.remote.operations import run_input
 from daglens.recorder.remote.outbox import Outbox
 from daglens.recorder.remote.spool_files import About
-from daglens.recorder.remote.spool_folder import SpoolFolder
+from daglens.recorder.remote.spool_folder import SpoolFolder, SpoolRoom
 from daglens.storage.records import NewRun
 from tests.recorder.conftest import Told, until
 from tests.recorder.remote.conftest import dense
 from tests.recorder.remote.gate import Gate
 
 KIB, MIB = 1024, 1024 * 1024
-
-
-def used(spool: SpoolFolder) -> int:
-    """Room that the spools take."""
-    return spool.max_bytes - spool.measure()
 
 
 def notes(told: Told) -> list[str]:
@@ -48,7 +43,7 @@ def test_events_beyond_the_bound(instance: Instance, gate: Gate, spool: SpoolFol
         if n % 50 == 0:
             box.append([draft("STEP_START", f"s{n}", {"attempt": 1}, step_key=f"s{n}")])
     folder.max_bytes = MIB
-    until(lambda: folder.left_bytes() > 8 * KIB, "room")
+    until(lambda: box.room.left_bytes() > 8 * KIB, "room")
     box.append([draft("LOG_MESSAGE", "room again", {"logger": "l"}), draft("RUN_SUCCESS", "ended")])
     box.close()
     box.files.release()
@@ -92,16 +87,17 @@ def test_output_beyond_the_bound(
     line = b"x" * 1023 + b"\n"
     with daglens.start_run("p", to=gate.url) as run:
         watched = SpoolFolder()
+        room = SpoolRoom(watched, gate.url)
         with run.step("quiet"):
             print("a word")
         with run.step("chatty"):
             for _ in range(10):
                 for _ in range(2 * KIB):
                     os.write(1, line)
-                until(lambda: watched.measure() > -256 * KIB, "room")
+                until(lambda: room.measure() > -256 * KIB, "room")
             (log,) = spool.runs.rglob("chatty.out")
             assert log.stat().st_size == 20 * MIB
-    assert used(watched) < 5 * MIB
+    assert watched.used_bytes(gate.url) < 5 * MIB
     gate.raise_()
     assert [outcome.problem for outcome in flush(watched, Token.none())] == [None]
     told = Told(instance, run.run_id)
@@ -113,6 +109,27 @@ def test_output_beyond_the_bound(
     assert set(kept.split("\n")) <= {"x" * 1023, "", kept.split("\n")[-1]}
     assert notes(told) == ["There is no room in the spool: stdout of chatty is kept no further."]
     assert capsys.readouterr().err.count("stdout of chatty is kept no further.") == 1
+
+
+def test_another_server_s_leftovers_take_no_room(
+    instance: Instance, gate: Gate, spool: SpoolFolder, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for a server that is away for ever, more than the bound even, takes no room from a recorder whose
+    server is there: nothing of it is dropped or cut, and nothing is said."""
+    monkeypatch.setenv("DAGLENS_SPOOL_MAX_BYTES", str(MIB))
+    left_over = Outbox(SpoolFolder(max_bytes=8 * MIB), About("http://127.0.0.1:9", "old"), Problems())
+    for n in range(4):
+        left_over.append([draft("LOG_MESSAGE", f"m{n}", {"text": "x" * 600_000})])
+    left_over.close()
+    left_over.files.release()
+    assert SpoolRoom(SpoolFolder(), "http://127.0.0.1:9").measure() < 0
+    with daglens.start_run("p", to=gate.url) as run, run.step("a") as step:
+        step.log.info("message")
+        print("output")
+    told = Told(instance, run.run_id)
+    assert dense(told) and told.status == "SUCCESS"
+    assert ([e.message for e in told.all("LOG_MESSAGE")], told.log("a"), notes(told)) == (["message"], "output\n", [])
+    assert "daglens:" not in capsys.readouterr().err
 
 
 def test_nothing_is_captured_without_room(instance: Instance, gate: Gate, spool: SpoolFolder, capsys, monkeypatch):
