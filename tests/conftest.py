@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DAGSTER_HOME", "DAGLENS_RUN_ID", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
             patch.delenv(name, raising=False)
+        # Under nohup a program starts deaf to SIGHUP, and so do its children: `record` then rightly passes none on.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data-home")))
         yield
 
