@@ -27,6 +27,10 @@ class RequestContext:
         url_prefix: The path below which the server is reached, without a slash at its end; "" at the root.
         clock: Microseconds since 1970-01-01 UTC.
         loaders: Batched reads of this operation.
+        resume_after: Where a subscription goes on, whatever its `after` says: a client that reconnects names it beside
+            the operation. None leaves it to `after`.
+        cursor: Of the message that a subscription delivered last, selected or not: set before the message is executed,
+            it stays until the next one is asked for. None where that message has none.
     """
 
     calls: StorageCalls
@@ -34,6 +38,8 @@ class RequestContext:
     url_prefix: str = ""
     clock: Callable[[], int] = now_us
     loaders: Loaders = field(init=False)
+    resume_after: str | None = None
+    cursor: str | None = field(default=None, init=False)
     _waiting_field: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +57,10 @@ class RequestContext:
             BadLimit: It is negative.
         """
         return capped(limit, min(cap, self.instance.settings.limits.max_page))
+
+    def place(self, after: str | None) -> str | None:
+        """Where a subscription with this argument `after` begins."""
+        return after if self.resume_after is None else self.resume_after
 
     def live(self) -> LiveHub:
         """The hub.

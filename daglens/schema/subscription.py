@@ -39,9 +39,11 @@ class Subscription:
         ] = strawberry.UNSET,
     ) -> AsyncGenerator[RunEventsMessage, None]:
         wanted = given(filter)
-        messages = event_messages(info.context, run_id, given(after), None if wanted is None else wanted.to_record())
+        place = info.context.place(given(after))
+        messages = event_messages(info.context, run_id, place, None if wanted is None else wanted.to_record())
         async with aclosing(messages):
             async for message in messages:
+                info.context.cursor = getattr(message, "cursor", None)
                 yield message
 
     @strawberry.subscription(
@@ -58,9 +60,10 @@ class Subscription:
         limit: Annotated[int, strawberry.argument(description="How many runs the first batch holds at most.")] = 25,
         after: Annotated[Cursor | None, strawberry.argument(description="A batch's cursor.")] = strawberry.UNSET,
     ) -> AsyncGenerator[RunsMessage, None]:
-        messages = run_list_messages(info, run_filter(filter), limit, given(after))
+        messages = run_list_messages(info, run_filter(filter), limit, info.context.place(given(after)))
         async with aclosing(messages):
             async for message in messages:
+                info.context.cursor = getattr(message, "cursor", None)
                 yield message
 
     @strawberry.subscription(
@@ -80,7 +83,9 @@ class Subscription:
         ] = strawberry.UNSET,
         after: Annotated[Cursor | None, strawberry.argument(description="A chunk's cursor.")] = strawberry.UNSET,
     ) -> AsyncGenerator[ComputeLogChunkOrError, None]:
-        messages = chunk_messages(info.context, run_id, step_key, io_type, given(attempt), given(after))
+        place = info.context.place(given(after))
+        messages = chunk_messages(info.context, run_id, step_key, io_type, given(attempt), place)
         async with aclosing(messages):
             async for message in messages:
+                info.context.cursor = getattr(message, "cursor", None)
                 yield message

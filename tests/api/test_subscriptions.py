@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -92,6 +93,23 @@ async def test_its_cursor_is_a_pages(live_api: Api) -> None:
     live_api.instance.append("r", [EventDraft(et.LOG_MESSAGE)])
     rest = (await live_api.get(PAGE, after=message["cursor"]))["runEventsOrError"]
     assert [event["seq"] for event in rest["nodes"]] == [6]
+
+
+async def test_the_context_names_the_place(live_api: Api) -> None:
+    """A transport learns each message's cursor, selected or not, and can say where a subscription goes on instead of
+    its `after`."""
+    live_api.add("r", *(EventDraft(et.LOG_MESSAGE) for _ in range(3)))
+    document = """subscription { runEvents(runId: "r", after: "nonsense") { ... on RunEventsBatch { throughSeq } } }"""
+    page = (await live_api.get(PAGE, n=2))["runEventsOrError"]
+    context = live_api.context()
+    context.resume_after = page["cursor"]
+    async with aclosing(await live_api.schema.subscribe(document, context_value=context)) as stream:
+        assert (await anext(stream)).data == {"runEvents": {"throughSeq": 3}}
+    assert context.cursor == page["cursor"].removesuffix("2") + "3"
+    context.resume_after = "nonsense"
+    async with aclosing(await live_api.schema.subscribe(document, context_value=context)) as stream:
+        assert (await anext(stream)).data == {"runEvents": {}}
+    assert context.cursor is None
 
 
 @pytest.mark.parametrize(
