@@ -82,6 +82,7 @@ class EventWriter:
         self._oldest_s = 0.0
         self._failing = False
         self._closed = False
+        self._hurried = False
         self._stopped: str | None = None
         self._write_through = False
         self._thread: threading.Thread | None = None
@@ -134,7 +135,7 @@ class EventWriter:
                 self._changed.notify_all()
                 while self._settled < target and not self._is_stopped():
                     left = give_up_at - time.monotonic()
-                    if left <= 0 or (self._failing and not patient):
+                    if left <= 0 or (self._failing and not (patient and not self._hurried)):
                         return False
                     self._changed.wait(left)
                 return True
@@ -148,6 +149,13 @@ class EventWriter:
             lost = 0 if self._is_stopped() else len(self._queue) + self._dropped
             self._changed.notify_all()
         return lost
+
+    def hurry(self) -> None:
+        """From now on wait no longer for a storage that fails. From any thread, and from a signal's handler: the lock
+        is one that its own thread may take again."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
 
     def _is_stopped(self) -> bool:
         return self._stopped is not None

@@ -66,6 +66,7 @@ class ChildCommand:
         self._argv = list(argv)
         self._process: subprocess.Popen[bytes] | None = None
         self._own_group = not _shares_terminal()
+        self._on_late_signal: Callable[[], None] = lambda: None
         self._received: list[int] = []
         self._waiting_signals: list[int] = []
         self._armed = False
@@ -103,6 +104,10 @@ class ChildCommand:
             # Who started us with a signal ignored (nohup) wants the command to ignore it, too.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
+
+    def after_its_end(self, on_signal: Callable[[], None]) -> None:
+        """What a signal does that would end the command, and comes when it has ended."""
+        self._on_late_signal = on_signal
 
     def run(self, environment: dict[str, str], stdout: int | None, stderr: int | None) -> int:
         """Start it, wait for its end, and give its exit code; 128 + n when signal n ended it.
@@ -147,6 +152,11 @@ class ChildCommand:
         return failed(f"{name} {how}", code) if code != 0 else None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._process is not None and self._process.returncode is not None:
+            # It has ended, and another process may have its number: the recorder alone goes on.
+            if number in _ENDING:
+                self._on_late_signal()
+            return
         self._received.append(number)
         if self._process is None:
             self._waiting_signals.append(number)
@@ -176,6 +186,7 @@ def record_command(argv: Sequence[str], step_key: str, begin: Callable[[ChildCom
     except RunTerminated as error:
         note(f"The command was not started. {error}")
         return TERMINATED
+    command.after_its_end(run.hurry)
     code: int | None = None
     try:
         with run, run.child_step(step_key) as step:

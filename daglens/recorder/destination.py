@@ -88,6 +88,11 @@ class Destination(Protocol):
         """
         ...
 
+    def hurry(self) -> None:
+        """From now on wait for nobody; what isn't sent yet is kept where it can be. From any thread, and from a
+        signal's handler."""
+        ...
+
     def close(self) -> None:
         """Give back what was opened for this recorder. May be called twice."""
         ...
@@ -185,6 +190,9 @@ class InstanceDestination:
         if run is None:
             raise RunNotFound(run_id)
         return run.pipeline_name
+
+    def hurry(self) -> None:
+        """See Destination: nothing here waits."""
 
     def close(self) -> None:
         """See Destination."""

@@ -21,6 +21,8 @@ from daglens.storage.contract import LogCapture
 from daglens.storage.errors import DaglensError, RunDeleted, StorageUnavailable
 from daglens.storage.records import PROCESS_STEP_KEY, EventDraft, Head, LogKey, NewRun, RunStatus
 
+_HURRIED_S = 1.0
+"""How long a storage that works has for the last events after Ctrl-C."""
 _ENDED_BY_OTHERS = (RunStatus.CANCELING, RunStatus.CANCELED)
 
 
@@ -235,8 +237,23 @@ class Recording:
         if result.owner and self._shared_files is not None:
             close_log_files(self._shared_files, result.truncated, self.problems)
 
+    def hurry(self) -> None:
+        """Wait no longer for a storage or a server that doesn't answer; `close` says what that leaves. From any
+        thread, and from a signal's handler."""
+        self._writer.hurry()
+        self.destination.hurry()
+
     def close(self, timeout_s: float) -> None:
-        """Send the rest, waiting that long for a storage that fails, and give everything back."""
+        """Send the rest, waiting that long for a storage that fails, and give everything back. Ctrl-C ends the waits
+        at once, and goes on to the caller when all is done."""
+        try:
+            self._close(timeout_s)
+        except KeyboardInterrupt:
+            self.hurry()
+            self._close(_HURRIED_S)
+            raise
+
+    def _close(self, timeout_s: float) -> None:
         lost = self._writer.close(timeout_s)
         if lost:
             self.problems.say("lost", f"{lost} events of run {self.run_id} are not stored: the storage didn't answer.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import contextvars
 import functools
 import logging
@@ -223,6 +224,11 @@ class Run:
         ending = Ending[status.upper()]
         self._finish(Ending.FAILURE if error is not None and ending is Ending.SUCCESS else ending, error)
 
+    def hurry(self) -> None:
+        """Let the run's end wait no longer for a storage or a server that doesn't answer; what is left is said. From
+        any thread, and from a signal's handler."""
+        self._recording.hurry()
+
     def _finish(self, ending: Ending, error: BaseException | None) -> None:
         if self._begin_end():
             try:
@@ -276,12 +282,14 @@ class Run:
             return
         # What ended the program without a caller is kept here by the interpreter.
         error = getattr(sys, "last_value", None)
-        if isinstance(error, BaseException):
-            self._end(error)
-        elif self._ends:
-            self._finish(Ending.FAILURE, RunNotFinished("The program ended without finish() for its run."))
-        else:
-            self._finish(Ending.SUCCESS, None)
+        # Ctrl-C ends only the wait: the program ends anyway.
+        with contextlib.suppress(KeyboardInterrupt):
+            if isinstance(error, BaseException):
+                self._end(error)
+            elif self._ends:
+                self._finish(Ending.FAILURE, RunNotFinished("The program ended without finish() for its run."))
+            else:
+                self._finish(Ending.SUCCESS, None)
 
     def __enter__(self) -> Self:
         return self
@@ -289,7 +297,12 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._end(error)
+        try:
+            self._end(error)
+        except KeyboardInterrupt:
+            # Ctrl-C ended the wait of this end. What ends the program already, a first Ctrl-C or an exit code, goes on.
+            if error is None or isinstance(error, Exception):
+                raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -304,8 +317,13 @@ class Run:
                 self._recording.close_logs()
             finally:
                 self._tell_end(self._ending_of(error), error)
-                await asyncio.to_thread(self._recording.close, END_WAIT_S)
-                atexit.unregister(self._at_exit)
+                try:
+                    await asyncio.to_thread(self._recording.close, END_WAIT_S)
+                except asyncio.CancelledError:
+                    self._recording.hurry()  # the thread goes on, and nobody ends it
+                    raise
+                finally:
+                    atexit.unregister(self._at_exit)
 
 
 class RunNotFinished(Exception):

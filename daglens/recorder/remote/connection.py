@@ -148,6 +148,8 @@ class GraphQLConnection:
         give_up_at = time.monotonic() + self._answer_timeout_s
         connection = self._http or self._connect()
         self._http = connection
+        if self._is_aborted:  # while it was connecting, which nothing can end
+            raise ServerAway("Sending was ended.")
         connection.request("POST", self._path, body, self._headers)
         response = connection.getresponse()
         answer = bytearray()

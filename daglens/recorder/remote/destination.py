@@ -68,6 +68,8 @@ class RemoteDestination:
         self._pace = pace or DEFAULT_PACE
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
+        self._closing: tuple[Outbox, Sender | None] | None = None
+        self._is_hurried = False
         self._room: LogRoom | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -176,15 +178,27 @@ class RemoteDestination:
                 return None
             raise
 
+    def hurry(self) -> None:
+        """See Destination."""
+        self._is_hurried = True
+        for sender in (self._sender, self._closing[1] if self._closing else None):
+            if sender is not None:
+                sender.hurry()
+
     def close(self) -> None:
-        """Send the rest, for a while; say what is left, and how it is sent later. May be called twice."""
+        """Send the rest, for a while; say what is left, and how it is sent later. May be called twice, also when
+        Ctrl-C broke off the first time."""
         with self._lock:
-            box, sender = self._outbox, self._sender
-            self._outbox = self._sender = None
+            if self._outbox is not None:
+                self._closing = (self._outbox, self._sender)
+                self._outbox = self._sender = None
             if self._room is not None:
                 self._room.end()
-        if box is None:
-            return
+        if self._closing is not None:
+            self._finish(*self._closing)
+            self._closing = None
+
+    def _finish(self, box: Outbox, sender: Sender | None) -> None:
         box.close()
         if sender is None or sender.finish(*_finish_waits_s()) or sender.stopped is not None:
             box.files.remove()
@@ -236,6 +250,8 @@ class RemoteDestination:
                     on_stop=lambda why: self._problems.say("stopped", why),
                     pace=self._pace,
                 )
+                if self._is_hurried:
+                    self._sender.hurry()
                 self._sender.start()
             return self._sender
 
@@ -290,7 +306,7 @@ class RemoteDestination:
         self._lock = threading.RLock()
         if self._outbox is not None:
             self._outbox.forget()
-        self._outbox = self._sender = self._room = None
+        self._outbox = self._sender = self._room = self._closing = None
         self._problems.forget_lock()
 
 

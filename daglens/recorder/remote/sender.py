@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -37,6 +38,11 @@ class SenderPace:
 
 
 DEFAULT_PACE: Final = SenderPace()
+
+_HURRIED_S: Final = 0.5
+"""What a server that isn't known to be away has for the rest, when somebody is in a hurry."""
+_JOIN_S: Final = 2.0
+_JOIN_HURRIED_S: Final = 0.2
 
 
 class Sender:
@@ -81,6 +87,7 @@ class Sender:
         self._closing = False
         self._is_done = False
         self._is_halted = False
+        self._is_hurried = False
         self._thread: threading.Thread | None = None
 
     # ------------------------------------------------------------ for the run
@@ -128,12 +135,25 @@ class Sender:
         """Wait until the server has taken what there was, or can't or won't; True when it has."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._settled or self._failing_since is not None or self.stopped is not None, timeout_s
+                lambda: (
+                    self._settled or self._failing_since is not None or self.stopped is not None or self._is_hurried
+                ),
+                timeout_s,
             )
             return self._settled
 
+    def hurry(self) -> None:
+        """End the waits of `wait_settled` and `finish`, now and later. From any thread, and from a signal's handler:
+        the lock is one that its own thread may take again."""
+        with self._changed:
+            self._is_hurried = True
+            self._changed.notify_all()
+
     def finish(self, wait_s: float, away_wait_s: float) -> bool:
         """Send the rest; True when the server has everything.
+
+        `hurry` ends it: at once while the server is away, else after a moment in which the last piece may get there.
+        An exception (Ctrl-C) ends it at once; it may be called again then.
 
         Args:
             wait_s: At most, while the server takes something.
@@ -143,25 +163,29 @@ class Sender:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread is None:
+        if self._thread is None and not self._is_hurried:
             self._send_here(give_up_at)
-        away_at = time.monotonic() + away_wait_s
+        away_at, hurried_until = time.monotonic() + away_wait_s, math.inf
         with self._changed:
             while not self._is_done and self.stopped is None:
                 now = time.monotonic()
                 if self._failing_since is None:
                     away_at = now + away_wait_s
-                left = min(give_up_at, away_at) - now
+                elif self._is_hurried:
+                    break
+                if self._is_hurried:
+                    hurried_until = min(hurried_until, now + _HURRIED_S)
+                left = min(give_up_at, away_at, hurried_until) - now
                 if left <= 0 or self._thread is None:
                     break
                 self._changed.wait(min(left, 0.2))
             self._is_halted = True
-            if not self._is_done and self.problem is None:
+            if not self._is_done and self.problem is None and not self._is_hurried:
                 self.problem = f"{self._outbox.about.url} doesn't answer in time."
             self._changed.notify_all()
         self._server.abort()
         if self._thread is not None:
-            self._thread.join(2.0)
+            self._thread.join(_JOIN_HURRIED_S if self._is_hurried else _JOIN_S)
         return self._is_done
 
     # ------------------------------------------------------------ the thread
