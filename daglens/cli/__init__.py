@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Callable
+from functools import partial
 
 
 def main() -> None:
@@ -12,7 +15,15 @@ def main() -> None:
     given = signal.getsignal(signal.SIGINT)
     if given is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from daglens.cli.app import run
+    from daglens.cli import ending
+
+    command: Callable[[], object]
+    if sys.argv[1:2] in (["record"], ["run"]):
+        from daglens.cli import script_commands
+
+        command = partial(script_commands.run, sys.argv[1:])
+    else:
+        from daglens.cli.app import app as command
 
     signal.signal(signal.SIGINT, given)
-    run()
+    ending.run(command)

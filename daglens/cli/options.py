@@ -7,35 +7,13 @@ from typing import Annotated
 
 import typer
 
+from daglens.cli.option_texts import INSTANCE_HOME, TOKEN_FILE
 from daglens.instance import Instance, default_fallback
 from daglens.storage.errors import RunNotFound
 from daglens.storage.records import RunFilter, RunParts, RunRecord
 
-InstanceHome = Annotated[
-    Path | None,
-    typer.Option(
-        "--instance-home",
-        metavar="DIR",
-        help="The instance's folder; stands in for $DAGSTER_HOME. Without both: ~/.local/share/daglens.",
-    ),
-]
-To = Annotated[
-    str | None,
-    typer.Option(
-        "--to",
-        metavar="URL",
-        help="Record to this server, as https://lens.example.org, instead of to an instance of this machine. Also by "
-        "$DAGLENS_TO.",
-    ),
-]
-TokenFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file",
-        metavar="FILE",
-        help="Holds the token for that server. Also by $DAGLENS_TOKEN_FILE; $DAGLENS_TOKEN is a token itself.",
-    ),
-]
+InstanceHome = Annotated[Path | None, typer.Option("--instance-home", metavar="DIR", help=INSTANCE_HOME)]
+TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help=TOKEN_FILE)]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line instead of a table.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Run id, or `last` for the newest run.")]
 

@@ -2,86 +2,101 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from enum import StrEnum
-from typing import Annotated
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from functools import partial
 
-import typer
+from daglens.cli.script_options import Commands, add_place, add_tags, command_parser, destination_of
 
-from daglens.cli.options import InstanceHome, To, TokenFile
-from daglens.cli.record import Tags, destination_of, parse_tags
-
-app = typer.Typer(help="Begin and end a run whose steps are recorded by `daglens record --run`.", no_args_is_help=True)
+SHORTEST_TIMEOUT_S = 3
 
 
-class End(StrEnum):
-    """How a run can be said to have ended."""
+def register(commands: Commands[ArgumentParser]) -> None:
+    """Add `run start` and `run finish` to the commands."""
+    about = "Begin and end a run whose steps are recorded by `daglens record --run`."
+    parts = command_parser(commands, "run", about, about).add_subparsers(required=True, metavar="start|finish")
+    _register_start(parts)
+    _register_finish(parts)
 
-    success = "success"
-    failure = "failure"
-    canceled = "canceled"
+
+def _register_start(parts: Commands[ArgumentParser]) -> None:
+    parser = command_parser(
+        parts,
+        "start",
+        "Begin a run and print its id.",
+        """
+        Begin a run and print its id: export DAGLENS_RUN_ID=$(daglens run start --pipeline nightly)
+
+        The id is printed even when the run can't be recorded now (that is said on stderr), so that a script goes on.
+        """,
+    )
+    parser.add_argument("--pipeline", metavar="NAME", required=True, help="Name of the pipeline.")
+    parser.add_argument("--run-id", metavar="ID", help="By default a UUID.")
+    add_tags(parser)
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_timeout_s,
+        help="Presume the run dead after so long without a sign of life: longer than any pause between its steps. By "
+        "default never.",
+    )
+    add_place(parser)
+    parser.set_defaults(carry_out=partial(_start, parser))
 
 
-@app.command()
-def start(
-    pipeline: Annotated[str, typer.Option("--pipeline", metavar="NAME", help="Name of the pipeline.")],
-    run_id: Annotated[str | None, typer.Option("--run-id", metavar="ID", help="By default a UUID.")] = None,
-    tag: Tags = None,
-    timeout: Annotated[
-        int | None,
-        typer.Option(
-            "--timeout",
-            min=3,
-            metavar="SECONDS",
-            help="Presume the run dead after so long without a sign of life: longer than any pause between its steps. "
-            "By default never.",
-        ),
-    ] = None,
-    instance_home: InstanceHome = None,
-    to: To = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Begin a run and print its id: `export DAGLENS_RUN_ID=$(daglens run start --pipeline nightly)`.
+def _timeout_s(given: str) -> int:
+    try:
+        seconds = int(given)
+    except ValueError:
+        raise ArgumentTypeError(f"{given!r} is no whole number of seconds") from None
+    if seconds < SHORTEST_TIMEOUT_S:
+        raise ArgumentTypeError(f"{seconds} s is less than the {SHORTEST_TIMEOUT_S} s that a sign of life may take")
+    return seconds
 
-    The id is printed even when the run can't be recorded now (that is said on stderr), so that a script goes on.
-    """
+
+def _start(parser: ArgumentParser, given: Namespace) -> None:
     from daglens.recorder.problems import Problems, note
     from daglens.recorder.shell_runs import start_shell_run
     from daglens.recorder.start import storable_tags
     from daglens.storage.names import check_name
     from daglens.storage.records import NewRun
 
-    chosen = check_name(run_id if run_id is not None else str(uuid.uuid4()), "run id")
+    chosen = check_name(given.run_id if given.run_id is not None else str(uuid.uuid4()), "run id")
     problems = Problems()
-    destination = destination_of(chosen, problems, instance_home, to, token_file)
-    run = NewRun(chosen, check_name(pipeline, "pipeline name"), tags=storable_tags(parse_tags(tag), problems))
-    typer.echo(chosen)
+    destination = destination_of(parser, chosen, problems, given.instance_home, given.to, given.token_file)
+    run = NewRun(chosen, check_name(given.pipeline, "pipeline name"), tags=storable_tags(dict(given.tag), problems))
+    print(chosen, flush=True)
     try:
-        start_shell_run(destination, run, timeout)
+        start_shell_run(destination, run, given.timeout)
     except Exception as error:
         note(f"The run is not recorded. {error}")
     finally:
         destination.close()
 
 
-@app.command()
-def finish(
-    run_id: Annotated[
-        str, typer.Argument(metavar="RUN", envvar="DAGLENS_RUN_ID", help="Run id; by default $DAGLENS_RUN_ID.")
-    ],
-    status: Annotated[End, typer.Option("--status", help="How it ended.")] = End.success,
-    message: Annotated[str | None, typer.Option("--message", help="Why it failed or was canceled.")] = None,
-    instance_home: InstanceHome = None,
-    to: To = None,
-    token_file: TokenFile = None,
-) -> None:
-    """End a run. Safe to repeat: the first end counts."""
+def _register_finish(parts: Commands[ArgumentParser]) -> None:
+    parser = command_parser(parts, "finish", "End a run.", "End a run. Safe to repeat: the first end counts.")
+    parser.add_argument("run_id", metavar="RUN", nargs="?", help="Run id; by default $DAGLENS_RUN_ID.")
+    parser.add_argument("--status", choices=("success", "failure", "canceled"), default="success", help="How it ended.")
+    parser.add_argument("--message", metavar="TEXT", help="Why it failed or was canceled.")
+    add_place(parser)
+    parser.set_defaults(carry_out=partial(_finish, parser))
+
+
+def _finish(parser: ArgumentParser, given: Namespace) -> None:
     from daglens.recorder.problems import Problems
     from daglens.recorder.shell_runs import finish_shell_run
+    from daglens.recorder.start import RUN_ID_VARIABLE
     from daglens.storage.names import check_name
 
-    destination = destination_of(check_name(run_id, "run id"), Problems(), instance_home, to, token_file)
+    run_id = given.run_id if given.run_id is not None else os.environ.get(RUN_ID_VARIABLE) or None
+    if run_id is None:
+        parser.error("which run? Name it, or set $DAGLENS_RUN_ID")
+    destination = destination_of(
+        parser, check_name(run_id, "run id"), Problems(), given.instance_home, given.to, given.token_file
+    )
     try:
-        finish_shell_run(destination, run_id, status.value, message)
+        finish_shell_run(destination, run_id, given.status, given.message)
     finally:
         destination.close()

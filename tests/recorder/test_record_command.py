@@ -88,7 +88,7 @@ def test_wrong_usage(program, arguments):
     """Without a step, a pipeline or a command: exit code 2 and what is missing."""
     done = program.run_daglens("record", *arguments) if arguments[0] != "record" else program.run_daglens(*arguments)
     assert done.returncode == 2
-    assert "Usage" in done.stderr
+    assert done.stderr.startswith("usage: daglens record")
 
 
 def test_output_is_live(program, local):
