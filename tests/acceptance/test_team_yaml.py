@@ -112,6 +112,7 @@ def test_records_queries_and_watches(home: Path, serve: Serve, postgres: Postgre
     assert rows(database)("SELECT run_id FROM daglens.runs ORDER BY run_id") == [("r1",), ("r2",)]
     assert rows(database)("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
     server.stop()
+    assert "Traceback" not in server.log
     everything = str(told) + server.log + command(home, "instance", "info")
     assert "s3cret" not in everything and PASSWORD not in everything
 
