@@ -32,7 +32,7 @@ def check_name(text: str, what: str) -> str:
         raise InvalidName(f"The {what} is empty.")
     if len(text) > MAX_NAME_CHARS:
         raise InvalidName(f"The {what} has {len(text)} characters; at most {MAX_NAME_CHARS} are allowed.")
-    if "\0" in text or _SURROGATE.search(text):
+    if "\0" in text or (not text.isascii() and _SURROGATE.search(text)):
         raise InvalidName(f"The {what} has a character that can't be stored (NUL or half of a surrogate pair).")
     return text
 
