@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from daglens.access import Authenticator
 from daglens.config.load import SECTION_NAMES, LoadedConfig, Section, default_sections, load_config
 from daglens.config.settings import Settings
 from daglens.instance_location import InstanceOrigin, InvalidHome, Location, default_fallback, locate
@@ -44,6 +45,7 @@ class Instance:
     sections: Mapping[str, Section]
     settings: Settings = field(default_factory=Settings)
     notes: tuple[str, ...] = ()
+    _authenticator: Section | None = None
     _temporary: TemporaryHome | None = None
 
     # ------------------------------------------------------------ opening and closing
@@ -110,6 +112,7 @@ class Instance:
             sections=config.sections,
             settings=config.settings,
             notes=config.notes,
+            _authenticator=config.authenticator,
             _temporary=temporary,
         )
 
@@ -137,6 +140,15 @@ class Instance:
     def storages(self) -> Mapping[str, RunStorage | EventLogStorage | ComputeLogManager | ArtifactStorage]:
         """The four storages by section name."""
         return dict(zip(SECTION_NAMES, (self.runs, self.events, self.compute_logs, self.artifacts), strict=True))
+
+    def authenticator(self) -> Authenticator | None:
+        """A new authenticator, where dagster.yaml names one: what a server asks who somebody is.
+
+        Raises:
+            ConfigError: Its class raised an error.
+        """
+        made: Authenticator | None = self._authenticator.build() if self._authenticator is not None else None
+        return made
 
     def info_yaml(self) -> str:
         """The effective configuration as YAML, in the form of a dagster.yaml, secrets replaced by ***."""

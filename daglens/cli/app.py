@@ -17,6 +17,7 @@ from daglens.cli import (
     runs,
     script_commands,
     serve,
+    tokens,
 )
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ for module in (serve, demo, events, logs):
 migrate.register(instance_commands.app)
 bundles.register(runs.app)
 app.add_typer(runs.app, name="runs")
+app.add_typer(tokens.app, name="tokens")
 app.add_typer(recorder_commands.app, name="recorder")
 app.add_typer(instance_commands.app, name="instance")
 

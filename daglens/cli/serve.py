@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,6 +43,19 @@ def serve(
     path_prefix: Annotated[
         str, typer.Option("--path-prefix", metavar="PATH", help="Where a proxy offers this server, e.g. /daglens.")
     ] = "",
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Leave the mutations out; no upkeep and no retention either.")
+    ] = False,
+    tokens: Annotated[
+        Path | None,
+        typer.Option("--tokens", metavar="FILE", help="Let in by the tokens of this file; see `daglens tokens add`."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Speak TLS with this certificate chain (PEM).")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key (PEM).")
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen on an address that others reach, without access control.")
     ] = False,
@@ -49,7 +63,7 @@ def serve(
     """Serve GraphQL, live subscriptions, GraphiQL and downloads until Ctrl-C or SIGTERM."""
     from daglens.instance import Instance, default_fallback
     from daglens.server.clean_log import WithoutSecrets
-    from daglens.server.serve import run
+    from daglens.server.serve import TlsFiles, run
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # What is deleted without anybody asking is told, and each errorId that a client was given can be found.
@@ -59,17 +73,21 @@ def serve(
         handler.addFilter(WithoutSecrets())
     if ephemeral and instance_home is not None:
         raise typer.BadParameter("--ephemeral serves no folder; leave it out, or --instance-home")
+    if (tls_cert is None) != (tls_key is None):
+        raise typer.BadParameter("--tls-cert and --tls-key go together")
     open_bundles = opener_of(bundle, more_bundles, instance_home=instance_home, ephemeral=ephemeral)
     run(
         open_bundles or (lambda: Instance.open(home=instance_home, fallback=default_fallback(), ephemeral=ephemeral)),
         host=host,
         port=port,
         insecure=insecure,
+        tls=TlsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None,
         announce=_announce,
         allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()),
         path_prefix=path_prefix,
-        read_only=open_bundles is not None,
+        read_only=read_only or open_bundles is not None,
+        tokens=tokens,
     )
 
 

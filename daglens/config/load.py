@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from daglens.config.aliases import ARTIFACTS, COMPUTE_LOGS, MEMORY, SQLITE
-from daglens.config.plugins import CONTRACTS, Unusable, check_contract
+from daglens.config.plugins import AUTHENTICATOR, CONTRACTS, Unusable, check_contract
 from daglens.config.problems import ConfigError, KeyPath, Problem, ProblemCode, ProblemList, render_path
 from daglens.config.redaction import Redactor, secrets_in, shown
 from daglens.config.settings import Settings
@@ -91,12 +91,14 @@ class LoadedConfig:
         settings: The `daglens:` section, or its defaults.
         ignored: Top-level keys of the file that only an orchestrator needs.
         notes: Lines to tell once, when the instance is opened: what of the file has no effect.
+        authenticator: The class that `daglens: access: authenticator:` names; a server makes it.
     """
 
     sections: Mapping[str, Section]
     settings: Settings = field(default_factory=Settings)
     ignored: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    authenticator: Section | None = None
 
     def build(self) -> dict[str, Any]:
         """Make all four storages.
@@ -165,8 +167,8 @@ def load_config(yaml_file: Path, home: Path, *, environ: Mapping[str, str] | Non
     shapes = ShapeReader(file.folder, os.environ if environ is None else environ, file.problems, redactor)
     reader = SectionReader(file.root, file.problems, shapes)
     ignored = reader.ignored()
-    choices = reader.choices()
-    settings = shapes.read(Settings, file.root.get("daglens"), ("daglens",), "daglens")
+    choices = [*reader.choices(), *reader.authenticator()]
+    settings = shapes.read(Settings, reader.settings(), ("daglens",), "daglens")
     made: list[tuple[Any, Any]] = []
     for choice in choices:
         shape = getattr(choice.storage_class, "Config", None) or NoConfig
@@ -201,6 +203,7 @@ def load_config(yaml_file: Path, home: Path, *, environ: Mapping[str, str] | Non
         settings,
         ignored,
         tuple(_notes(yaml_file.name, ignored, reader.left_out)),
+        sections.get(AUTHENTICATOR),
     )
 
 

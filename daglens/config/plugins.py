@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
+from daglens.access import Authenticator
 from daglens.config.problems import ProblemCode, did_you_mean
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage
 
@@ -21,11 +22,17 @@ CONTRACTS: Final[Mapping[str, type[Any]]] = {
 }
 """The section names, in the order in which storages are opened, and what a class named there has to fulfil."""
 
+AUTHENTICATOR: Final = "authenticator"
+"""The key below `daglens: access:` that names a class as the sections do."""
+
+_ALL_CONTRACTS: Final[Mapping[str, type[Any]]] = {**CONTRACTS, AUTHENTICATOR: Authenticator}
+
 KIND_NAMES: Final = {
     "run_storage": "a run storage",
     "event_log_storage": "an event log storage",
     "compute_logs": "a compute log manager",
     "local_artifact_storage": "an artifact storage",
+    AUTHENTICATOR: "an authenticator",
 }
 
 
@@ -70,7 +77,7 @@ def check_contract(storage_class: type[Any], section: str) -> None:
     missing = missing_methods(storage_class, section)
     if not missing:
         return
-    for other, contract in CONTRACTS.items():
+    for other, contract in _ALL_CONTRACTS.items():
         if other != section and (contract in storage_class.__mro__ or not missing_methods(storage_class, other)):
             raise Unusable(
                 ProblemCode.WRONG_KIND,
@@ -88,7 +95,7 @@ def check_contract(storage_class: type[Any], section: str) -> None:
 def missing_methods(storage_class: type[Any], section: str) -> list[str]:
     """Names of the contract that the class does not have, or has only as the contract's abstract ones."""
     missing = []
-    for name in contract_names(CONTRACTS[section]):
+    for name in contract_names(_ALL_CONTRACTS[section]):
         member = inspect.getattr_static(storage_class, name, None)
         if member is None or getattr(member, "__isabstractmethod__", False):
             missing.append(name)

@@ -16,12 +16,13 @@ from daglens.config.aliases import (
     Unified,
     of_dagster,
 )
-from daglens.config.plugins import CONTRACTS, KIND_NAMES, Unusable, check_contract, load_class
+from daglens.config.plugins import AUTHENTICATOR, CONTRACTS, KIND_NAMES, Unusable, check_contract, load_class
 from daglens.config.problems import KeyPath, ProblemCode, ProblemList, did_you_mean
 from daglens.config.shapes import ShapeReader
 from daglens.config.yaml_file import BROKEN
 
 TOP_LEVEL: Final = frozenset({*CONTRACTS, "storage", "daglens"})
+AUTHENTICATOR_PLACE: Final[KeyPath] = ("daglens", "access", AUTHENTICATOR)
 UNIFIED_SECTIONS: Final = ("run_storage", "event_log_storage")
 """What `storage:` stands for."""
 
@@ -69,6 +70,20 @@ class SectionReader:
         """The classes that the file names and that can be used; a section it leaves out has none."""
         found = [choice for name in CONTRACTS for choice in self._named(name)]
         return found + self._unified()
+
+    def authenticator(self) -> list[Choice]:
+        """The class that `daglens: access: authenticator:` names, if any."""
+        found: Any = self._root
+        for key in AUTHENTICATOR_PLACE:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return [] if found is None or found is BROKEN else self._class_at(found, AUTHENTICATOR_PLACE, AUTHENTICATOR)
+
+    def settings(self) -> Any:
+        """The `daglens:` section without what names a class."""
+        raw = self._root.get("daglens")
+        if not isinstance(raw, Mapping) or not isinstance(access := raw.get("access"), Mapping):
+            return raw
+        return {**raw, "access": {key: value for key, value in access.items() if key != AUTHENTICATOR}}
 
     def _named(self, section: str) -> list[Choice]:
         raw = self._root.get(section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -45,15 +46,23 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may talk to the server. Loopback always may.
+    """Who may talk to the server, and as whom.
 
     Attributes:
         allowed_hosts: Names that requests may carry in `Host`, besides loopback's; `*.example.org` takes sub-domains.
         allowed_origins: Pages, as `https://example.org`, that may open WebSockets and read answers (CORS).
+        tokens: The file of tokens; a relative path begins at the instance's folder.
+        trusted_header: In which a proxy names the user that it has let in.
+        trusted_proxies: Networks, as `10.0.0.0/8`, from which that header is believed.
+        trusted_roles: Role by user; `*` is for those who aren't named.
     """
 
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    tokens: str | None = None
+    trusted_header: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    trusted_roles: Mapping[str, Literal["viewer", "recorder", "admin"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

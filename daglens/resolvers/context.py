@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from daglens.access import EVERYBODY, Identity
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.errors import BadWait, NothingLive
 from daglens.resolvers.limits import capped
@@ -26,6 +27,7 @@ class RequestContext:
         hub: The live feeds of this server; None where there are none (a script).
         url_prefix: The path below which the server is reached, without a slash at its end; "" at the root.
         clock: Microseconds since 1970-01-01 UTC.
+        identity: Who asks. By default code that holds the instance itself, which may do everything.
         loaders: Batched reads of this operation.
         resume_after: Where a subscription goes on, whatever its `after` says: a client that reconnects names it beside
             the operation. None leaves it to `after`.
@@ -37,6 +39,7 @@ class RequestContext:
     hub: LiveHub | None = None
     url_prefix: str = ""
     clock: Callable[[], int] = now_us
+    identity: Identity = EVERYBODY
     loaders: Loaders = field(init=False)
     resume_after: str | None = None
     cursor: str | None = field(default=None, init=False)
@@ -49,6 +52,11 @@ class RequestContext:
     def instance(self) -> Instance:
         """The instance that is served."""
         return self.calls.instance
+
+    @property
+    def rights(self) -> Hashable:
+        """Whoever has equal rights may be given this operation's results, where they ask the same."""
+        return self.identity.rights
 
     def page_limit(self, limit: int, cap: int) -> int:
         """The limit of a list that holds: 0 … `cap`, or the instance's own cap (`daglens: limits: max_page`).

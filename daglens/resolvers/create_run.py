@@ -38,7 +38,7 @@ async def create(context: RequestContext, given: GivenRun) -> AddedRun:
     Raises:
         InvalidInput, RunConflict, RunDeleted, StorageUnavailable
     """
-    run = _checked(given)
+    run = _checked(given, context.identity.name)
     try:
         return await context.calls.runs(lambda storage: storage.add(run))
     # The errors are made anew: what a client sent comes back as it was.
@@ -50,7 +50,7 @@ async def create(context: RequestContext, given: GivenRun) -> AddedRun:
         raise InvalidInput("", "The run storage can't take this run.", code=error.code) from error
 
 
-def _checked(given: GivenRun) -> NewRun:
+def _checked(given: GivenRun, created_by: str | None) -> NewRun:
     run_id = str(uuid4()) if given.run_id is None else checked_name(given.run_id, "runId", "run id")
     pipeline_name = checked_name(given.pipeline_name, "pipelineName", "pipeline name")
     if given.status not in _FIRST_STATUSES:
@@ -71,6 +71,7 @@ def _checked(given: GivenRun) -> NewRun:
         parent_run_id=given.parent_run_id,
         root_run_id=given.root_run_id,
         created_at_us=given.created_at_us,
+        created_by=created_by,
     )
 
 

@@ -6,7 +6,7 @@ import strawberry
 from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
-from strawberry.types import ExecutionContext
+from strawberry.types import ExecutionContext, get_object_definition
 
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
@@ -15,6 +15,7 @@ from daglens.schema.masking import Cleaner, masked
 from daglens.schema.metadata import METADATA_TYPES
 from daglens.schema.mutation import Mutation
 from daglens.schema.mutation_errors import HANDLERS as MUTATION_HANDLERS
+from daglens.schema.mutation_rules import rule_of
 from daglens.schema.query import Query
 from daglens.schema.scalars import SCALARS
 from daglens.schema.subscription import Subscription
@@ -36,6 +37,8 @@ def build_schema(*, read_only: bool = False, extensions: Iterable[Extension] = (
 
     An operation's context value is a `RequestContext`.
     """
+    for field in get_object_definition(Mutation, strict=True).fields:
+        rule_of(field)
     return DaglensSchema(
         query=Query,
         mutation=None if read_only else Mutation,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import strawberry
 
+from daglens.access import Role
 from daglens.resolvers import append_log, create_run, delete_runs, report_events, run_updates, terminate_run
 from daglens.resolvers.append_log import GivenLog
 from daglens.resolvers.create_run import GivenRun
@@ -27,6 +28,7 @@ from daglens.schema.mutation_results import (
     TerminateRunResult,
     TerminateRunSuccess,
 )
+from daglens.schema.mutation_rules import MutationRule, OwnRun
 from daglens.schema.run_inputs import RunsFilter
 from daglens.schema.run_objects import RunSelection, run_object
 from daglens.schema.scalars import BigInt
@@ -40,7 +42,8 @@ class Mutation:
     @strawberry.mutation(
         description="Adds a run. With a `runId` that exists already: RunConflictError, unless the input equals, value "
         "by value, what the run was first created with, which answers the run that is there. Safe to retry only with a "
-        "`runId`. A deleted run's id is a RunConflictError, code RUN_DELETED."
+        "`runId`. A deleted run's id is a RunConflictError, code RUN_DELETED.",
+        extensions=[MutationRule(Role.RECORDER)],
     )
     async def create_run(
         self, info: Info, input: Annotated[CreateRunInput, strawberry.argument(description="The run.")]
@@ -64,7 +67,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Stores the events in order, all or none. An event whose `eventId` the run already has is counted "
-        "as a duplicate and stored once (safe to retry). NUL and lone surrogates in text read as U+FFFD."
+        "as a duplicate and stored once (safe to retry). NUL and lone surrogates in text read as U+FFFD.",
+        extensions=[OwnRun()],
     )
     async def report_events(
         self,
@@ -86,7 +90,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Says that the recorder lives. Adds nothing to the log. Only a run that has had a heartbeat is "
-        "ever presumed dead, `timeoutSeconds` after the last sign of life."
+        "ever presumed dead, `timeoutSeconds` after the last sign of life.",
+        extensions=[OwnRun()],
     )
     async def heartbeat(
         self,
@@ -102,7 +107,8 @@ class Mutation:
     @strawberry.mutation(
         description="Appends to a step's stdout or stderr. `offset` counts decoded bytes, where the writer believes "
         "its data begins: bytes before the present end are skipped, the rest is appended; a gap is "
-        "ComputeLogOffsetError; new bytes after `complete` are InvalidInputError."
+        "ComputeLogOffsetError; new bytes after `complete` are InvalidInputError.",
+        extensions=[OwnRun()],
     )
     async def append_compute_log(
         self, info: Info, input: Annotated[AppendComputeLogInput, strawberry.argument(description="The bytes.")]
@@ -122,7 +128,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Adds tags; one value per key, a key that is there is replaced, a key given twice is "
-        "InvalidInputError. At most 200 tags a run."
+        "InvalidInputError. At most 200 tags a run.",
+        extensions=[OwnRun()],
     )
     async def add_run_tags(
         self, info: Info, run_id: _RunId, tags: Annotated[list[TagInput], strawberry.argument(description="The tags.")]
@@ -133,7 +140,8 @@ class Mutation:
     @strawberry.mutation(
         description="Asks whoever records the run to stop it: appends RUN_CANCELING, status CANCELING until the "
         "recorder reports the end. A run whose recorder was never heard of, or is silent beyond its timeout, becomes "
-        "CANCELED at once. On a CANCELING run: success again."
+        "CANCELED at once. On a CANCELING run: success again.",
+        extensions=[OwnRun()],
     )
     async def terminate_run(self, info: Info, run_id: _RunId) -> TerminateRunResult:
         selection = RunSelection.below(info, "run")
@@ -143,7 +151,8 @@ class Mutation:
     @strawberry.mutation(
         description="Deletes finished runs with their events, compute logs and artifacts, oldest first, at most "
         "`limit` (at most 1000) of them, in bounded batches; `dryRun` only says what would go. A filter without any "
-        "condition is InvalidFilterError."
+        "condition is InvalidFilterError.",
+        extensions=[MutationRule(Role.ADMIN)],
     )
     async def delete_runs(
         self,

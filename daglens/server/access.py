@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from daglens.server.admission import headers_of
 from daglens.server.answers import refusal
 from daglens.server.settings import PREFIX
 
@@ -69,7 +70,7 @@ class AccessMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        headers = _headers(scope)
+        headers = headers_of(scope)
         message = self._problem(scope, headers)
         if message is None:
             await self._app(_below(scope, self._prefix or _forwarded_prefix(headers)), receive, send)
@@ -123,15 +124,6 @@ def _below(scope: Scope, prefix: str) -> Scope:
     if raw_path is not None:
         raw_path = prefix.encode() + raw_path
     return {**scope, "root_path": prefix, "path": prefix + path, "raw_path": raw_path}
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        # Of two hosts a proxy may have checked the one and we the other: joined, they are none that is taken.
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
 
 
 def _forwarded_prefix(headers: dict[str, str]) -> str:

@@ -22,10 +22,14 @@ from starlette.websockets import WebSocket
 from daglens.server.access import AccessMiddleware
 from daglens.server.answers import refusal
 from daglens.server.downloads import Downloads
+from daglens.server.gate import GateMiddleware
 from daglens.server.graphiql_page import GraphiQLPage
 from daglens.server.health import Readiness, healthz
 from daglens.server.http import GraphQLOverHTTP
+from daglens.server.login import LoginPage
 from daglens.server.retention_loop import Keeper, carry_out
+from daglens.server.rules import check_rules
+from daglens.server.security_headers import SECURITY_HEADERS, SecurityHeaders
 from daglens.server.served import Served
 from daglens.server.settings import ServerSettings
 from daglens.server.upkeep_loop import keep_up
@@ -41,6 +45,10 @@ def create_app(instance: Instance, settings: ServerSettings | None = None) -> St
     """The application that serves an instance; `app.state.served` is what its routes share.
 
     The instance stays the caller's to close. The application does its upkeep while its lifespan runs.
+
+    Raises:
+        InvalidTokens, InvalidServerSetting: Who gets in can't be told by these settings.
+        RouteWithoutRule
     """
     settings = settings or ServerSettings.of(instance.settings)
     served = Served(instance, settings)
@@ -60,9 +68,11 @@ def create_app(instance: Instance, settings: ServerSettings | None = None) -> St
             Route("/healthz", healthz),
             Route("/readyz", Readiness(served).answer),
             *GraphiQLPage(served).routes(),
+            *LoginPage(served).routes(),
             _Below("/runs/", Downloads(served).answer),
         ],
         middleware=[
+            Middleware(SecurityHeaders),
             Middleware(
                 AccessMiddleware,
                 allowed_hosts=settings.allowed_hosts,
@@ -70,12 +80,14 @@ def create_app(instance: Instance, settings: ServerSettings | None = None) -> St
                 path_prefix=settings.path_prefix,
             ),
             *_cors(settings),
+            Middleware(GateMiddleware, gate=served.gate),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         lifespan=_lifespan(served),
     )
     app.router.redirect_slashes = False
     app.state.served = served
+    check_rules(app.routes)
     return app
 
 
@@ -124,6 +136,7 @@ class _Below(BaseRoute):
     """Everything below a path, whatever stands there: what is data in it has no pattern."""
 
     def __init__(self, prefix: str, endpoint: Callable[[Request], Awaitable[Response]]) -> None:
+        self.path = f"{prefix}*"
         self._prefix = prefix
         self._endpoint = endpoint
 
@@ -155,4 +168,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _bug(request: Request, error: Exception) -> Response:
     error_id = str(uuid4())
     log.error("errorId %s: %s %s", error_id, request.method, request.url.path)
-    return refusal(500, "INTERNAL", f"Something went wrong in the server; its log has the details: errorId {error_id}.")
+    # What answers a bug stands before every middleware.
+    return refusal(
+        500,
+        "INTERNAL",
+        f"Something went wrong in the server; its log has the details: errorId {error_id}.",
+        headers=SECURITY_HEADERS,
+    )

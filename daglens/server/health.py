@@ -7,6 +7,7 @@ import asyncio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import JSON_TYPE, json_bytes
 from daglens.server.served import Served
 from daglens.storage.records import Health
@@ -25,7 +26,10 @@ class Readiness:
         self._asking: dict[str, asyncio.Task[Health]] = {}
 
     async def answer(self, request: Request) -> Response:
-        """200 when all four answer, else 503 with what is wrong, by section of dagster.yaml."""
+        """200 when all four answer, else 503 with what is wrong, by section of dagster.yaml.
+
+        Who isn't known is told which sections, and not what is wrong with them.
+        """
         sections = list(self._served.instance.storages)
         healths = await asyncio.gather(*(self._health(section) for section in sections))
         problems = {
@@ -33,6 +37,8 @@ class Readiness:
             for section, health in zip(sections, healths, strict=True)
             if not health.healthy
         }
+        if problems and not await _is_known(request):
+            problems = dict.fromkeys(problems, "It isn't healthy; the server tells those more who are signed in.")
         body = {"status": "unavailable", "problems": problems} if problems else {"status": "ok"}
         headers = {"content-type": JSON_TYPE, "cache-control": "no-store"}
         return Response(json_bytes(body), 503 if problems else 200, headers)
@@ -47,3 +53,10 @@ class Readiness:
         if not done:
             return Health(False, f"The storage has not answered for {timeout_s:g} s.")
         return task.result()
+
+
+async def _is_known(request: Request) -> bool:
+    try:
+        return await admission_of(request.scope).look() is not None
+    except AuthenticatorFailed:
+        return False

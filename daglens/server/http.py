@@ -70,7 +70,7 @@ class GraphQLOverHTTP:
 
     async def _execute(self, request: Request, operation: GraphQLRequest, media_type: str) -> Response:
         hub = _WhileConnected(self._served.hub, request)
-        context = self._served.context(request.scope.get("root_path", ""), cast(LiveHub, hub))
+        context = self._served.context(request.scope, cast(LiveHub, hub))
         posted = request.method == "POST"
         try:
             result = await self._served.schema.execute(

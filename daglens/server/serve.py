@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from daglens.server.access import is_loopback
-from daglens.server.settings import ServerSettings
+from daglens.server.settings import InvalidServerSetting, ServerSettings
 from daglens.storage.errors import DaglensError
 
 if TYPE_CHECKING:
@@ -21,12 +25,14 @@ if TYPE_CHECKING:
 
     from daglens.instance import Instance
 
+log = logging.getLogger("daglens.server")
+
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
 
 
 class InsecureBinding(DaglensError):
-    """Whoever reaches this address could read and change everything: there is no access control yet."""
+    """Whoever reaches this address could read and change everything: this server asks nobody who they are."""
 
     code = "INSECURE_BINDING"
 
@@ -35,6 +41,37 @@ class AddressInUse(DaglensError):
     """The server can't listen there."""
 
     code = "ADDRESS_IN_USE"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Certificate (with those between it and the root) and private key, both PEM."""
+
+    certificate: Path
+    key: Path
+
+    def context(self) -> ssl.SSLContext:
+        """What the server speaks TLS by: 1.2 and newer.
+
+        Raises:
+            InvalidServerSetting: The files can't be read or don't fit.
+        """
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.set_alpn_protocols(["http/1.1"])
+        for path in (self.certificate, self.key):
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise InvalidServerSetting(f"{path}: {error.strerror}.") from None
+        try:
+            # An empty password: a key that needs one is an error, and not a question on the terminal.
+            context.load_cert_chain(self.certificate, self.key, password="")
+        except ssl.SSLError as error:
+            raise InvalidServerSetting(
+                f"{self.certificate} and {self.key} are no PEM certificate and its key without a password "
+                f"({error.reason or 'unreadable'})."
+            ) from None
+        return context
 
 
 class DrainingServer(uvicorn.Server):
@@ -76,6 +113,7 @@ def run(
     host: str = "127.0.0.1",
     port: int = 3000,
     insecure: bool = False,
+    tls: TlsFiles | None = None,
     announce: Callable[[str, Instance], None] | None = None,
     **settings: Any,
 ) -> None:
@@ -84,14 +122,15 @@ def run(
     Args:
         open_instance: Opens the instance to serve; called when the address is ours.
         port: 0 takes a free one.
-        insecure: Listen on an address other machines may reach.
+        insecure: Listen on an address other machines may reach, without access control.
+        tls: Speak TLS.
         announce: Called with the server's address (`http://127.0.0.1:3000`) when it answers.
-        settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only` of ServerSettings.of.
+        settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only`, `tokens` of ServerSettings.of.
 
     Raises:
-        InsecureBinding, AddressInUse, InvalidServerSetting, and what `open_instance` raises.
+        InsecureBinding, AddressInUse, InvalidServerSetting, InvalidTokens, and what `open_instance` raises.
     """
-    check_binding(host, insecure=insecure)
+    context = tls.context() if tls is not None else None
     listening = listen(host, port)
     try:
         instance = open_instance()
@@ -102,21 +141,28 @@ def run(
                 settings["allowed_hosts"] = (*settings.get("allowed_hosts", ()), host)
             chosen = ServerSettings.of(instance.settings, **settings)
             app = create_app(instance, chosen)
-            ready = (lambda: announce(url_of(listening), instance)) if announce is not None else None
-            make_server(app, chosen, ready=ready).run(sockets=[listening])
+            # Before anything is answered; what dagster.yaml says of access is known only now.
+            check_binding(host, insecure=insecure, guarded=not app.state.served.gate.is_open)
+            if context is None and not is_loopback(host.strip("[]")) and not app.state.served.gate.is_open:
+                log.warning(
+                    "Tokens travel without encryption: give --tls-cert, or put a proxy that speaks TLS in front."
+                )
+            url = url_of(listening, tls=tls is not None)
+            ready = (lambda: announce(url, instance)) if announce is not None else None
+            make_server(app, chosen, ready=ready, tls=context).run(sockets=[listening])
     finally:
         listening.close()
 
 
-def check_binding(host: str, *, insecure: bool) -> None:
-    """Make sure that an address other machines may reach is meant.
+def check_binding(host: str, *, insecure: bool, guarded: bool = False) -> None:
+    """Make sure that an address other machines may reach is guarded, or meant to be open.
 
     Raises:
         InsecureBinding
     """
-    if not insecure and not is_loopback(host.strip("[]")):
+    if not insecure and not guarded and not is_loopback(host.strip("[]")):
         raise InsecureBinding(
-            f"{host} is not a loopback address. Put a proxy with access control in front of 127.0.0.1, "
+            f"{host} is not a loopback address. Give a file of tokens (--tokens FILE; `daglens tokens add` makes one), "
             "or say --insecure if everybody who reaches it may."
         )
 
@@ -145,13 +191,20 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, *, tls: bool = False) -> str:
     """The address at which a listening socket is reached."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def make_server(app: Starlette, settings: ServerSettings, *, ready: Callable[[], None] | None = None) -> DrainingServer:
+def make_server(
+    app: Starlette,
+    settings: ServerSettings,
+    *,
+    ready: Callable[[], None] | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> DrainingServer:
     """The uvicorn server of an application; `ready` is called when it answers."""
     config = uvicorn.Config(
         app,
@@ -160,6 +213,7 @@ def make_server(app: Starlette, settings: ServerSettings, *, ready: Callable[[],
         lifespan="on",
         proxy_headers=False,
         server_header=False,
+        ssl_context_factory=None if tls is None else (lambda *_: tls),
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         # Longer than proxies keep idle connections: one that they take up again isn't being closed here.
         timeout_keep_alive=_KEEP_ALIVE_S,

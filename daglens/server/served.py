@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import LiveHub
+from daglens.server.admission import admission_of
+from daglens.server.gatekeeping import gate_of
 from daglens.server.settings import ServerSettings
 
 if TYPE_CHECKING:
+    from starlette.types import Scope
     from strawberry import Schema
 
     from daglens.instance import Instance
@@ -21,15 +24,21 @@ class Served:
     Attributes:
         calls: Calls of the instance's storages, with one limiter per storage.
         schema: What `/graphql` answers by.
+        gate: Tells who asks.
     """
 
     def __init__(self, instance: Instance, settings: ServerSettings) -> None:
+        """
+        Raises:
+            InvalidTokens, InvalidServerSetting
+        """
         from daglens.schema.build import build_schema
 
         self.instance = instance
         self.settings = settings
         self.calls = StorageCalls(instance)
         self.schema: Schema = build_schema(read_only=settings.read_only)
+        self.gate = gate_of(instance, settings)
         self._hub: LiveHub | None = None
 
     @property
@@ -39,9 +48,15 @@ class Served:
             self._hub = LiveHub(self.calls, self.settings.live)
         return self._hub
 
-    def context(self, url_prefix: str, hub: LiveHub | None = None) -> RequestContext:
-        """What the resolvers of one operation share. `hub` stands in for the server's."""
-        return RequestContext(self.calls, hub or self.hub, url_prefix)
+    def context(self, scope: Scope, hub: LiveHub | None = None) -> RequestContext:
+        """What the resolvers of one operation share. `hub` stands in for the server's.
+
+        Raises:
+            Unauthenticated: The gate has let nobody in by this scope.
+        """
+        return RequestContext(
+            self.calls, hub or self.hub, scope.get("root_path", ""), identity=admission_of(scope).admitted
+        )
 
     def drain(self) -> None:
         """The server is about to stop: long polls have their answer now."""

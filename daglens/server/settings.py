@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from daglens.config.settings import Settings
@@ -31,6 +32,7 @@ class ServerSettings:
         allowed_origins: Pages, as `https://example.org`, that may open sockets, send requests and read answers.
         path_prefix: The path below which a proxy offers this server, e.g. `/daglens`; "" for none.
         read_only: No mutations, no upkeep, no retention.
+        tokens: The file of tokens; None: that of dagster.yaml, if it names one.
         max_body_bytes: Of a request; a larger one is refused.
         max_operations: Open at once on one WebSocket.
         init_timeout_s: How long a new WebSocket may take to send `connection_init`.
@@ -45,6 +47,7 @@ class ServerSettings:
     allowed_origins: tuple[str, ...] = ()
     path_prefix: str = ""
     read_only: bool = False
+    tokens: Path | None = None
     max_body_bytes: int = 16 * 1024 * 1024
     max_operations: int = 100
     init_timeout_s: float = 10.0
@@ -79,6 +82,7 @@ class ServerSettings:
         allowed_origins: tuple[str, ...] = (),
         path_prefix: str = "",
         read_only: bool = False,
+        tokens: Path | None = None,
     ) -> Self:
         """Those of an instance's `daglens:` section, with what the command line adds.
 
@@ -91,6 +95,7 @@ class ServerSettings:
             allowed_origins=tuple(o.lower() for o in (*settings.access.allowed_origins, *allowed_origins)),
             path_prefix=path_prefix.rstrip("/"),
             read_only=read_only,
+            tokens=tokens,
             max_body_bytes=settings.limits.max_body_bytes,
             ping_interval_s=settings.live.ping_interval_s,
             live=LiveSettings(poll_s=settings.live.poll_interval_s),

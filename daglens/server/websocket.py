@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from daglens.access import Unauthenticated
+from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import json_bytes
 from daglens.server.dialects import Dialect, chosen
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
@@ -19,8 +21,10 @@ from daglens.storage.names import clean_text
 
 log = logging.getLogger("daglens.server")
 
+TRY_AGAIN_LATER = 1013
 BAD_MESSAGE = 4400
 UNAUTHORIZED = 4401
+FORBIDDEN = 4403
 UNACCEPTABLE_PROTOCOL = 4406
 INIT_TIMEOUT = 4408
 DUPLICATE_ID = 4409
@@ -129,12 +133,28 @@ class _Socket:
             raise _Closing(BAD_MESSAGE, "The payload of connection_init must be an object or null")
         if self._initialised and not self._dialect.is_legacy:
             raise _Closing(TOO_MANY_INITS, "Too many initialisation requests")
+        await self._admit(payload or {})
         self._initialised = True
         await self._send({"type": "connection_ack"})
+
+    async def _admit(self, payload: dict[str, Any]) -> None:
+        admission = admission_of(self._websocket.scope)
+        try:
+            await admission.enter(payload)
+        except AuthenticatorFailed as error:
+            raise _Closing(TRY_AGAIN_LATER, str(error)) from None
+        except Unauthenticated as error:
+            if self._dialect.is_legacy:
+                await self._send({"type": "connection_error", "payload": {"message": str(error), "code": error.code}})
+            raise _Closing(FORBIDDEN if admission.was_asked else UNAUTHORIZED, str(error)) from None
 
     async def _start(self, id: str, payload: Any) -> None:
         if not self._initialised:
             raise _Closing(UNAUTHORIZED, "Unauthorized: send connection_init first")
+        try:
+            _ = admission_of(self._websocket.scope).admitted
+        except Unauthenticated:
+            raise _Closing(FORBIDDEN, "The token has ended") from None
         if id in self._operations:
             if not self._dialect.is_legacy:
                 raise _Closing(DUPLICATE_ID, f"Subscriber for {id} already exists")
@@ -170,12 +190,11 @@ class _Socket:
             task.cancel()
 
     async def _operate(self, id: str, operation: GraphQLRequest) -> None:
-        prefix = self._websocket.scope.get("root_path", "")
         with contextlib.suppress(WebSocketDisconnect):
             stream = await self._served.schema.stream(
                 operation.query,
                 variable_values=operation.variables,
-                context_value=self._served.context(prefix),
+                context_value=self._served.context(self._websocket.scope),
                 operation_name=operation.operation_name,
                 operation_extensions=operation.extensions,
             )

@@ -1,0 +1,227 @@
+"""Who a request or a socket speaks for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import cookie_parser
+from starlette.types import Scope
+
+from daglens.access import EVERYBODY, Authenticator, Credentials, Identity, Role, Unauthenticated
+from daglens.access.proxies import TrustedProxies
+from daglens.access.tokens import Tokens
+from daglens.storage.errors import DaglensError
+
+log = logging.getLogger("daglens.server")
+
+COOKIE: Final = "daglens_token"
+_KEY: Final = "daglens.admission"
+_LOOK_S: Final = 1.0
+"""Between two looks whether a token that feeds are sent by still holds."""
+_AUTHENTICATOR_S: Final = 10.0
+_AUTHENTICATOR_THREADS: Final = 16
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class AuthenticatorFailed(DaglensError):
+    """The server can't tell at present who you are; its log says why."""
+
+    code = "ACCESS_UNAVAILABLE"
+
+
+class Gate:
+    """Asks the file of tokens, the trusted proxies and an own authenticator, in this order, who somebody is."""
+
+    def __init__(
+        self,
+        *,
+        tokens: Tokens | None = None,
+        proxies: TrustedProxies | None = None,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self.tokens = tokens
+        self._proxies = proxies
+        self._authenticator = authenticator
+        self._limiter: CapacityLimiter | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """There is no access control: everybody may do everything."""
+        return self.tokens is None and self._proxies is None and self._authenticator is None
+
+    async def identify(self, credentials: Credentials) -> Identity | None:
+        """Who this is; None when nobody knows.
+
+        Raises:
+            AuthenticatorFailed
+        """
+        if self.is_open:
+            return EVERYBODY
+        found = None
+        if self.tokens is not None and credentials.token is not None:
+            found = self.tokens.find(credentials.token)
+        if found is None and self._proxies is not None:
+            found = self._proxies.find(credentials)
+        if found is None and self._authenticator is not None:
+            found = await self._ask(self._authenticator, credentials)
+        return found
+
+    async def _ask(self, authenticator: Authenticator, credentials: Credentials) -> Identity | None:
+        if self._limiter is None:
+            self._limiter = CapacityLimiter(_AUTHENTICATOR_THREADS)
+        kind = type(authenticator).__name__
+        try:
+            async with asyncio.timeout(_AUTHENTICATOR_S):
+                found: object = await to_thread.run_sync(
+                    authenticator.authenticate, credentials, limiter=self._limiter, abandon_on_cancel=True
+                )
+        except Exception as error:
+            # By its name alone: the message may hold what was handed in.
+            log.error("The authenticator %s failed: %s", kind, type(error).__name__)
+            raise AuthenticatorFailed from None
+        if found is None:
+            return None
+        if isinstance(found, Identity) and found.role in tuple(Role):
+            return found
+        log.error("The authenticator %s gave a %s, and not an Identity", kind, type(found).__name__)
+        raise AuthenticatorFailed
+
+
+class Admission:
+    """Who one request or socket speaks for: nobody until somebody was let in. Kept in its scope."""
+
+    def __init__(self, gate: Gate, scope: Scope) -> None:
+        self._gate = gate
+        self._scope = scope
+        self._identity: Identity | None = EVERYBODY if gate.is_open else None
+        self._token: str | None = None
+        self._generation = 0
+        self._looked_at_s = 0.0
+        self.was_asked = False
+        """Credentials of some kind were given."""
+
+    @property
+    def admitted(self) -> Identity:
+        """Who was let in.
+
+        Raises:
+            Unauthenticated: Nobody was, or their token has ended since.
+        """
+        if self._identity is None or self._has_ended():
+            raise Unauthenticated
+        return self._identity
+
+    async def look(self) -> Identity | None:
+        """Let in whom the request's headers name, if anybody.
+
+        Raises:
+            AuthenticatorFailed
+        """
+        return await self._take(_token_of(self._scope))
+
+    async def enter(self, payload: Mapping[str, Any]) -> None:
+        """Let in whom the payload of `connection_init` names, else whom the handshake's headers do.
+
+        Raises:
+            Unauthenticated, AuthenticatorFailed
+        """
+        given = next((value for key, value in payload.items() if key.lower() == "authorization"), None)
+        token = _bearer(given) if isinstance(given, str) else None
+        self.was_asked = given is not None
+        # Who names a token means that one; another may stand in the browser's cookie.
+        if await self._take(token if self.was_asked else _token_of(self._scope)) is None:
+            raise Unauthenticated(_HOW)
+
+    def is_over(self) -> bool:
+        """Whether the token that somebody was let in by has ended; looked for once in a second at most."""
+        if self._token is None:
+            return False
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._looked_at_s < _LOOK_S:
+            return False
+        self._looked_at_s = now_s
+        return self._has_ended()
+
+    async def _take(self, token: str | None) -> Identity | None:
+        if self._gate.is_open:
+            return self._identity
+        self.was_asked = self.was_asked or token is not None
+        tokens = self._gate.tokens
+        generation = tokens.generation if tokens is not None else 0
+        client = self._scope.get("client")
+        credentials = Credentials(token, headers_of(self._scope), client[0] if client else None)
+        self._identity = await self._gate.identify(credentials)
+        if tokens is not None and token is not None and tokens.find(token) == self._identity:
+            self._token, self._generation = token, generation
+        else:
+            self._token = None
+        return self._identity
+
+    def _has_ended(self) -> bool:
+        tokens = self._gate.tokens
+        if self._token is None or tokens is None or self._generation == tokens.generation:
+            return False
+        self._generation = tokens.generation
+        if tokens.find(self._token) == self._identity:
+            return False
+        self._identity = self._token = None
+        return True
+
+
+_HOW: Final = "Send `Authorization: Bearer TOKEN`, on sockets also in the payload of connection_init."
+
+
+def unauthenticated() -> Unauthenticated:
+    """The error, with what to do."""
+    return Unauthenticated(_HOW)
+
+
+def admit(gate: Gate, scope: Scope) -> Admission:
+    """A new admission, in its scope."""
+    admission = scope[_KEY] = Admission(gate, scope)
+    return admission
+
+
+def admission_of(scope: Scope) -> Admission:
+    """The admission of a scope that has come through the gate."""
+    admission: Admission = scope[_KEY]
+    return admission
+
+
+# ---------------------------------------------------------------- headers
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Headers by name, in lower case; several of one name joined by a comma: of two, a proxy may have checked the
+    other one, and joined they are none that is taken."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def cookie_of(headers: Mapping[str, str]) -> str | None:
+    """The token in the cookie of `/login`."""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE) or None
+
+
+def _token_of(scope: Scope) -> str | None:
+    headers = headers_of(scope)
+    if "authorization" in headers:
+        return _bearer(headers["authorization"])
+    is_safe = scope["type"] == "http" and scope["method"] in _SAFE_METHODS
+    # What a browser sends unasked counts for changes and sockets only beside its word which page asks: AccessMiddleware
+    # has refused those of other sites. SameSite=Strict alone takes another port of this host for the same site.
+    if not is_safe and "origin" not in headers and headers.get("sec-fetch-site") != "same-origin":
+        return None
+    return cookie_of(headers)
+
+
+def _bearer(value: str) -> str | None:
+    scheme, _, token = value.strip().partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

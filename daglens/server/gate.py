@@ -1,0 +1,109 @@
+"""The one check that every request and every socket passes before it reaches a route."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from daglens.access import Unauthenticated
+from daglens.server.admission import Admission, AuthenticatorFailed, Gate, admit, headers_of, unauthenticated
+from daglens.server.answers import JSON_TYPE, refusal
+from daglens.server.rules import Rule, rule_of
+
+log = logging.getLogger("daglens.server")
+
+_GRAPHQL_TYPE = "application/graphql-response+json"
+_ENDED = "The token has ended"
+
+
+class GateMiddleware:
+    """Lets in by the rule of the route, and ends feeds whose token has ended."""
+
+    def __init__(self, app: ASGIApp, *, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check one request or socket and hand it on."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        admission = admit(self._gate, scope)
+        rule = rule_of(scope["app"].router.routes, scope)
+        if rule is None:
+            log.error("The route at %s has no rule: nobody is let in", scope["path"])
+            await _refuse(scope, receive, send, refusal(403, "FORBIDDEN", "This address is open to nobody."))
+            return
+        if rule is Rule.VIEWER:
+            try:
+                if await admission.look() is None:
+                    raise unauthenticated()
+            except AuthenticatorFailed as error:
+                await _refuse(scope, receive, send, refusal(503, error.code, str(error)))
+                return
+            except Unauthenticated as error:
+                await _refuse(scope, receive, send, _unknown(scope, error))
+                return
+        await self._app(scope, receive, send if self._gate.is_open else _Watched(scope, admission, send))
+
+
+class _Watched:
+    """Sends as long as the token holds that somebody was let in by; sockets and event streams end with it.
+
+    Other answers are finished: what they hold was asked for while the token held.
+    """
+
+    def __init__(self, scope: Scope, admission: Admission, send: Send) -> None:
+        self._admission = admission
+        self._send = send
+        self._is_feed = scope["type"] == "websocket"
+        self._has_ended = False
+
+    async def __call__(self, message: Message) -> None:
+        """See ASGI."""
+        if self._has_ended:
+            return
+        kind = message["type"]
+        if kind == "http.response.start":
+            self._is_feed = any(
+                name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+                for name, value in message.get("headers", ())
+            )
+        if self._is_feed and kind in _DATA and self._admission.is_over():
+            self._has_ended = True
+            message = _DATA[kind]
+        await self._send(message)
+
+
+# What ends a feed in the place of the next piece of it. Both servers' and clients' ends notice: `receive` says so.
+_DATA: dict[str, dict[str, Any]] = {
+    "websocket.send": {"type": "websocket.close", "code": 4403, "reason": _ENDED},
+    "http.response.body": {"type": "http.response.body", "body": b"", "more_body": False},
+}
+
+
+def _unknown(scope: Scope, error: Unauthenticated) -> Response:
+    headers = headers_of(scope)
+    accept = headers.get("accept", "")
+    if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in accept:
+        # Somebody has opened an address in a browser.
+        return RedirectResponse(f"{scope.get('root_path', '')}/login", 303, {"cache-control": "no-store"})
+    challenge = 'Bearer realm="daglens"' + (', error="invalid_token"' if "authorization" in headers else "")
+    return refusal(
+        401,
+        error.code,
+        str(error),
+        headers={"www-authenticate": challenge, "cache-control": "no-store"},
+        media_type=f"{_GRAPHQL_TYPE}; charset=utf-8" if _GRAPHQL_TYPE in accept else JSON_TYPE,
+    )
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
+    if scope["type"] == "websocket":
+        # Closed before it is accepted: the handshake is answered with 403.
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
+    else:
+        await answer(scope, receive, send)

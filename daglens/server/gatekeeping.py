@@ -1,0 +1,63 @@
+"""From settings to the gate."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from daglens.access import Role
+from daglens.access.proxies import TrustedProxies
+from daglens.access.tokens import Tokens
+from daglens.server.admission import Gate
+from daglens.server.settings import InvalidServerSetting, ServerSettings
+
+if TYPE_CHECKING:
+    from daglens.config.settings import Access
+    from daglens.instance import Instance
+
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}", re.ASCII)
+
+
+def gate_of(instance: Instance, settings: ServerSettings) -> Gate:
+    """The gate of a server.
+
+    Raises:
+        InvalidTokens, InvalidServerSetting, and what an own authenticator raises when it is made.
+    """
+    access = instance.settings.access
+    path = tokens_file(instance, settings.tokens)
+    return Gate(
+        tokens=Tokens(path) if path is not None else None,
+        proxies=_proxies(access),
+        authenticator=instance.authenticator(),
+    )
+
+
+def tokens_file(instance: Instance, given: Path | None) -> Path | None:
+    """The file of tokens: the one that is given, else the one that dagster.yaml names."""
+    if given is not None:
+        return given.expanduser()
+    named = instance.settings.access.tokens
+    return None if named is None else instance.home / Path(named).expanduser()
+
+
+def _proxies(access: Access) -> TrustedProxies | None:
+    if access.trusted_header is None:
+        if access.trusted_proxies or access.trusted_roles:
+            raise InvalidServerSetting("`trusted_proxies` and `trusted_roles` need a `trusted_header`.")
+        return None
+    if not _HEADER.fullmatch(access.trusted_header):
+        raise InvalidServerSetting(f"The header {access.trusted_header!r} should look like 'X-Forwarded-User'.")
+    if not access.trusted_proxies or not access.trusted_roles:
+        raise InvalidServerSetting(
+            "Beside `trusted_header`, `trusted_proxies` must say whose header is believed, and `trusted_roles` what "
+            "its users may do."
+        )
+    try:
+        networks = tuple(ipaddress.ip_network(network) for network in access.trusted_proxies)
+    except ValueError as error:
+        raise InvalidServerSetting(f"`trusted_proxies` holds networks, as 10.0.0.0/8: {error}.") from None
+    roles = {user: Role(role) for user, role in access.trusted_roles.items()}
+    return TrustedProxies(access.trusted_header.lower(), networks, roles)

@@ -1,0 +1,108 @@
+"""`/login`: a browser gives its token once, and keeps it in a cookie that no page can read."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from daglens.access import Credentials, Identity
+from daglens.server.admission import COOKIE, AuthenticatorFailed, admission_of
+from daglens.server.answers import refusal
+from daglens.server.served import Served
+
+_MAX_FORM_BYTES: Final = 16_384
+_PAGE = Path(__file__).parent / "graphiql" / "login.html"
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    # With no-referrer a browser sends `Origin: null` with a form, which is refused.
+    "referrer-policy": "same-origin",
+}
+
+
+class LoginPage:
+    """Signing in and out. The cookie holds the token itself: it works on every server that knows the token, and ends
+    when the token does."""
+
+    def __init__(self, served: Served) -> None:
+        self._gate = served.gate
+
+    def routes(self) -> list[BaseRoute]:
+        """The page, and what its two forms send."""
+        return [
+            Route("/login", self.page, methods=["GET"]),
+            Route("/login", self.sign_in, methods=["POST"]),
+            Route("/logout", self.sign_out, methods=["POST"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """The form, or who is signed in."""
+        if self._gate.is_open:
+            return _see(request, "/graphiql")
+        try:
+            return _html(request, await admission_of(request.scope).look())
+        except AuthenticatorFailed as error:
+            return _html(request, None, str(error), 503)
+
+    async def sign_in(self, request: Request) -> Response:
+        """Take a token out of the form; it is set as the cookie when somebody is known by it."""
+        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type != "application/x-www-form-urlencoded":
+            return refusal(415, "UNSUPPORTED_MEDIA_TYPE", "Send the token as the page's form does.")
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > _MAX_FORM_BYTES:
+                return refusal(413, "BODY_TOO_LARGE", f"The body is larger than {_MAX_FORM_BYTES} bytes.")
+        token = parse_qs(body.decode("ascii", "replace")).get("token", [""])[0].strip()
+        client = request.client
+        # Not the headers: who is known by them already would be let in by any token.
+        credentials = Credentials(token or None, {}, client.host if client is not None else None)
+        if not token or not (token.isascii() and token.isprintable()):
+            return _html(request, None, "This can't be a token.", 401)
+        try:
+            known = await self._gate.identify(credentials)
+        except AuthenticatorFailed as error:
+            return _html(request, None, str(error), 503)
+        if known is None:
+            return _html(request, None, "This token is not known here.", 401)
+        answer = _see(request, "/graphiql")
+        # Until the browser is closed.
+        answer.set_cookie(
+            COOKIE, token, path=_path(request), secure=_is_secure(request), httponly=True, samesite="strict"
+        )
+        return answer
+
+    async def sign_out(self, request: Request) -> Response:
+        """Take the cookie back."""
+        answer = _see(request, "/login")
+        answer.delete_cookie(COOKIE, path=_path(request), secure=_is_secure(request), httponly=True, samesite="strict")
+        return answer
+
+
+def _path(request: Request) -> str:
+    return str(request.scope.get("root_path", "")) + "/"
+
+
+def _is_secure(request: Request) -> bool:
+    # What a client says of a proxy's scheme changes nothing but where the same client sends its cookie.
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+
+
+def _see(request: Request, path: str) -> RedirectResponse:
+    return RedirectResponse(request.scope.get("root_path", "") + path, 303, {"cache-control": "no-store"})
+
+
+def _html(request: Request, known: Identity | None, problem: str = "", status: int = 200) -> Response:
+    text = _PAGE.read_text(encoding="utf-8")
+    state = "" if known is None else f"Signed in as {known.name or 'nobody by name'}: {known.role}."
+    for mark, value in (("{{problem}}", problem), ("{{state}}", state), ("{{known}}", "known" if known else "unknown")):
+        text = text.replace(mark, escape(value))
+    return Response(text, status, _HEADERS, "text/html; charset=utf-8")
