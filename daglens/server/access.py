@@ -88,7 +88,12 @@ class AccessMiddleware:
                 "Start it with --allowed-host NAME, or name it in `daglens: access: allowed_hosts`."
             )
         origin = headers.get("origin")
-        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
+        streams = "text/event-stream" in headers.get("accept", "")
+        if streams and origin is None and headers.get("sec-fetch-site") == "cross-site":
+            # Of a page that asks without wanting to read the answer, a browser doesn't tell the origin.
+            origin = "null"
+        # An event stream is a socket in all but name: a page that may not read it may not have it opened either.
+        changes = streams or scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if origin is not None and changes and not self._is_allowed_origin(origin, host, headers):
             return (
                 f"Pages of {origin!r} may not use this server. "

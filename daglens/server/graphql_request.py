@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from graphql import GraphQLError, parse
+from strawberry.types.graphql import OperationType
+from strawberry.utils.operation import get_operation_type
+
 from daglens.storage.errors import DaglensError
 
 
@@ -61,6 +65,14 @@ class GraphQLRequest:
             if key in values:
                 values[key] = parse_json(values[key] or "null", f"`{key}`")
         return cls.read(values)
+
+    def operation_type(self) -> OperationType | None:
+        """What kind of operation it asks for; None when the document has no such operation, or is no GraphQL."""
+        try:
+            # By the same rule as the schema chooses the operation that it carries out.
+            return get_operation_type(parse(self.query, no_location=True), self.operation_name)
+        except (GraphQLError, RecursionError, RuntimeError):
+            return None
 
 
 def _map(parameters: dict[str, Any], key: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, cast
 
 from starlette.requests import ClientDisconnect, Request
@@ -13,12 +14,22 @@ from strawberry.types.graphql import OperationType
 
 from daglens.resolvers.live import LiveHub
 from daglens.server.answers import JSON_TYPE, json_bytes, refusal
+from daglens.server.connected import gone
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
 from daglens.server.results import is_rejected, payload_of
 from daglens.server.served import Served
+from daglens.server.sse import EVENT_STREAM_TYPE, EventStream
 
 GRAPHQL_TYPE = "application/graphql-response+json; charset=utf-8"
 
+_STREAMS = {"text/event-stream": EVENT_STREAM_TYPE}
+_OFFERED = {
+    "application/graphql-response+json": GRAPHQL_TYPE,
+    "application/json": JSON_TYPE,
+    "application/*": JSON_TYPE,
+    "*/*": JSON_TYPE,
+    **_STREAMS,
+}
 _READING = frozenset({OperationType.QUERY})
 _WRITING = frozenset({OperationType.QUERY, OperationType.MUTATION})
 
@@ -37,13 +48,20 @@ class GraphQLOverHTTP:
             return RedirectResponse(f"{request.scope.get('root_path', '')}/graphiql", 303)
         media_type = negotiated(accept)
         if media_type is None:
-            return refusal(406, "NOT_ACCEPTABLE", "Answers are application/json or application/graphql-response+json.")
+            return refusal(
+                406,
+                "NOT_ACCEPTABLE",
+                "Answers are application/json, application/graphql-response+json or text/event-stream.",
+            )
         try:
             operation = await self._read(request)
+            if media_type == EVENT_STREAM_TYPE:
+                return EventStream(self._served, request, operation)
             return await self._execute(request, operation, media_type)
         except BadRequest as error:
             headers = {"allow": "POST"} if error.status == 405 else {}
-            return refusal(error.status, error.told_code, error.hint, headers=headers, media_type=media_type)
+            told_as = JSON_TYPE if media_type == EVENT_STREAM_TYPE else media_type
+            return refusal(error.status, error.told_code, error.hint, headers=headers, media_type=told_as)
         except ClientDisconnect:
             return Response(status_code=400)
 
@@ -87,7 +105,12 @@ class GraphQLOverHTTP:
             raise BadRequest("`query` holds no document.") from None
         except InvalidOperationTypeError as error:
             if error.operation_type is OperationType.SUBSCRIPTION:
-                raise BadRequest("Subscriptions are served over a WebSocket at this address.") from None
+                if negotiated(request.headers.get("accept", ""), _STREAMS) is not None:
+                    # A client that takes either of them, and names the stream behind JSON.
+                    return EventStream(self._served, request, operation)
+                raise BadRequest(
+                    "Subscriptions are served at this address over a WebSocket, or with `Accept: text/event-stream`."
+                ) from None
             raise BadRequest("Send mutations by POST.", status=405, code="METHOD_NOT_ALLOWED") from None
         return _response(result, media_type)
 
@@ -104,18 +127,14 @@ class _WhileConnected:
     async def wait_for_events(self, run_id: str, after_seq: int, timeout_s: float) -> bool:
         """See LiveHub; False also when the client has gone."""
         waiting = asyncio.ensure_future(self._hub.wait_for_events(run_id, after_seq, timeout_s))
-        gone = asyncio.ensure_future(self._gone())
+        leaving = asyncio.ensure_future(gone(self._request.receive))
         try:
-            await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({waiting, leaving}, return_when=asyncio.FIRST_COMPLETED)
             return waiting.done() and waiting.result()
         finally:
-            for task in (waiting, gone):
+            for task in (waiting, leaving):
                 task.cancel()
-            await asyncio.gather(waiting, gone, return_exceptions=True)
-
-    async def _gone(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
-            pass
+            await asyncio.gather(waiting, leaving, return_exceptions=True)
 
 
 def _response(result: Any, media_type: str) -> Response:
@@ -127,7 +146,7 @@ def _response(result: Any, media_type: str) -> Response:
     return Response(json_bytes(body), status, {"content-type": media_type, "cache-control": "no-store"})
 
 
-def negotiated(accept: str) -> str | None:
+def negotiated(accept: str, offered: Mapping[str, str] = _OFFERED) -> str | None:
     """The content type that an Accept header asks for; None when we have none of those it names.
 
     Without preference it is application/json, which every client reads.
@@ -142,12 +161,7 @@ def negotiated(accept: str) -> str | None:
                     weight = float(parameter[2:])
                 except ValueError:
                     weight = 0.0
-        found = {
-            "application/graphql-response+json": GRAPHQL_TYPE,
-            "application/json": JSON_TYPE,
-            "application/*": JSON_TYPE,
-            "*/*": JSON_TYPE,
-        }.get(name)
+        found = offered.get(name)
         if found is not None and weight > best_weight:
             best, best_weight = found, weight
     return best

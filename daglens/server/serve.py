@@ -91,6 +91,9 @@ class DrainingServer(uvicorn.Server):
         """See uvicorn."""
         self._drain()
         await super().shutdown(sockets)
+        # Clients that don't read have had their time; what is still to be written to them would hold the loop for ever.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

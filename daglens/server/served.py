@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from daglens.resolvers.calls import StorageCalls
@@ -25,6 +26,7 @@ class Served:
         calls: Calls of the instance's storages, with one limiter per storage.
         schema: What `/graphql` answers by.
         gate: Tells who asks.
+        stopping: Set when the server is about to stop: event streams end now.
     """
 
     def __init__(self, instance: Instance, settings: ServerSettings) -> None:
@@ -39,6 +41,7 @@ class Served:
         self.calls = StorageCalls(instance)
         self.schema: Schema = build_schema(read_only=settings.read_only)
         self.gate = gate_of(instance, settings)
+        self.stopping = asyncio.Event()
         self._hub: LiveHub | None = None
 
     @property
@@ -59,7 +62,8 @@ class Served:
         )
 
     def drain(self) -> None:
-        """The server is about to stop: long polls have their answer now."""
+        """The server is about to stop: long polls have their answer now, and event streams end."""
+        self.stopping.set()
         if self._hub is not None:
             self._hub.drain()
 
