@@ -216,3 +216,56 @@ def _recount(counts: dict[str, int], before: StepState | None, after: StepState)
         counts[old] -= 1
     if new := _COUNT_OF_STATUS.get(after.status):
         counts[new] += 1
+
+
+# ---------------------------------------------------------------- batches that only count
+
+
+_ONLY_COUNTED = frozenset({et.STEP_INPUT, et.STEP_OUTPUT, et.STEP_MATERIALIZATION, et.STEP_EXPECTATION_RESULT})
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a batch adds to a log whose steps are known already: a storage may add it without reading what is there.
+
+    Attributes:
+        step_keys: Steps that must be known (have a state), each once; else `fold` is to be asked.
+        by_step: (materializations, expectations) of each step that has any.
+    """
+
+    step_keys: Sequence[str]
+    materializations: int
+    expectations: int
+    expectations_failed: int
+    by_step: Mapping[str, tuple[int, int]]
+
+    @property
+    def counts(self) -> bool:
+        """Whether any count moves."""
+        return self.materializations + self.expectations > 0
+
+
+def tally(events: Sequence[PreparedEvent]) -> Tally | None:
+    """The tally of a batch; None when it is empty or moves the state of the run or a step, which only `fold` can."""
+    if not events:
+        return None
+    keys: dict[str, None] = {}
+    by_step: dict[str, tuple[int, int]] = {}
+    materializations = expectations = failed = 0
+    for event in events:
+        kind = event.event_type
+        if kind in _ONLY_COUNTED:
+            made = int(kind == et.STEP_MATERIALIZATION)
+            met = int(kind == et.STEP_EXPECTATION_RESULT)
+            materializations += made
+            expectations += met
+            if met and event.data.get("success") is False:
+                failed += 1
+            if event.step_key is not None:
+                keys[event.step_key] = None
+                if made or met:
+                    before = by_step.get(event.step_key, (0, 0))
+                    by_step[event.step_key] = (before[0] + made, before[1] + met)
+        elif kind in et.STEP_EVENT_TYPES or kind in et.STATUS_BY_EVENT_TYPE:
+            return None
+    return Tally(tuple(keys), materializations, expectations, failed, by_step)

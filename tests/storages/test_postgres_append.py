@@ -68,6 +68,19 @@ def steps(*numbers: int) -> list[EventDraft]:
     return [EventDraft("STEP_OUTPUT", step_key="s", message=str(n), event_id=f"id {n}") for n in numbers]
 
 
+def counted(step: str, *numbers: int) -> list[EventDraft]:
+    """Each of a materialization, an expectation that holds and one that doesn't."""
+    return [
+        EventDraft(kind, step_key=step, event_id=f"{kind} {success} {n}", data={"success": success})
+        for n in numbers
+        for kind, success in (
+            ("STEP_MATERIALIZATION", True),
+            ("STEP_EXPECTATION_RESULT", True),
+            ("STEP_EXPECTATION_RESULT", False),
+        )
+    ]
+
+
 def messages(events: PostgresEventLogStorage, run_id: str = "r1") -> list[tuple[int, str]]:
     (page,) = events.read([EventQuery(run_id, limit=1000)])
     return [(event.seq, event.message) for event in page.events]
@@ -98,6 +111,28 @@ def test_retry_while_the_first_try_is_uncommitted(
     assert (two.result().first_seq, two.result().last_seq) == (5, 5)
     assert messages(events) == [(1, "before"), (2, "1"), (3, "2"), (4, "3"), (5, "4")]
     assert events.heads(["r1"])["r1"].last_seq == 5
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["step is known", "step is being made"])
+def test_counts_of_overlapping_batches_add_up(
+    postgres: PostgresServer, postgres_schema: str, events: PostgresEventLogStorage, is_known: bool
+) -> None:
+    """Two that count in one step, one of them while the other stands in its commit: nothing is counted over."""
+    events.append("r1", steps(0) if is_known else [])
+    with commits_held(postgres, f"{postgres_schema}.events"):
+        one = Started(lambda: events.append("r1", counted("s", 1, 2)))
+        until(lambda: waiting(postgres) == 1, "the first stands in its commit")
+        two = Started(lambda: events.append("r1", counted("s", 3)))
+        until(lambda: waiting(postgres) == 2, "the second waits for the first")
+    one.result()
+    two.result()
+    (step,) = events.steps(["r1"])["r1"]
+    assert (step.materializations, step.expectations) == (3, 6)
+    counts = events.heads(["r1"])["r1"].counts
+    assert (counts.materializations, counts.expectations, counts.expectations_failed) == (3, 6, 3)
+    assert counts.steps_in_progress == 1
+    (page,) = events.read([EventQuery("r1", limit=1000)])
+    assert [event.seq for event in page.events] == list(range(1, 10 + is_known))
 
 
 def test_first_events_of_a_run_at_once(
@@ -185,6 +220,16 @@ def test_plain_batch_is_one_message(database: PostgresDatabase, events: Postgres
     for batch in (plain(1), plain(*range(2, 500))):
         (message,) = messages_of(database, lambda batch=batch: events.append("r1", batch))  # type: ignore[misc]
         assert message.count("UPDATE") == message.count("INSERT") == 1
+
+
+def test_batch_that_counts_is_one_message(database: PostgresDatabase, events: PostgresEventLogStorage) -> None:
+    """Outputs, materializations and expectations of steps that the log knows; with one it doesn't, three messages."""
+    events.append("r1", [EventDraft("STEP_START", step_key="s"), EventDraft("STEP_START", step_key="t")])
+    for batch in (steps(1), counted("s", 1)[:1], counted("t", 2) + steps(2, 3) + plain(4), counted("s", 5)):
+        assert len(messages_of(database, lambda batch=batch: events.append("r1", batch))) == 1  # type: ignore[misc]
+    assert len(messages_of(database, lambda: events.append("r1", steps(6) + counted("new", 6)))) == 3
+    found = {s.step_key: (s.materializations, s.expectations) for s in events.steps(["r1"])["r1"]}
+    assert found == {"s": (2, 2), "t": (1, 2), "new": (1, 2)}
 
 
 def test_batch_that_moves_states_is_two_messages(

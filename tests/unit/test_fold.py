@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import pairwise
 
 from hypothesis import given
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from daglens.storage import event_types as et
 from daglens.storage.drafts import PreparedEvent, prepare
-from daglens.storage.fold import fold, fold_state, moves, project, step_keys_of
+from daglens.storage.fold import fold, fold_state, moves, project, step_keys_of, tally
 from daglens.storage.records import (
     EventDraft,
     Head,
@@ -60,6 +60,48 @@ def fold_in(batches: list[list[PreparedEvent]]) -> list[tuple[Head, dict[str, St
         head, steps = folded.head, {**steps, **folded.steps}
         after.append((head, steps))
     return after
+
+
+@given(logs, logs, st.booleans())
+def test_tally_adds_up_to_the_fold(before: list[EventDraft], drafts: list[EventDraft], only_counted: bool) -> None:
+    """Added to a log that knows its steps, a tally gives what folding gives; there is none when a state moves."""
+    head, steps = fold_in([prepare(before, now=1)])[-1]
+    kinds = {et.STEP_INPUT, et.STEP_OUTPUT, et.STEP_MATERIALIZATION, et.STEP_EXPECTATION_RESULT}
+    if only_counted:
+        drafts = [
+            d
+            for d in drafts
+            if (d.event_type in kinds and d.step_key in steps)
+            or d.event_type not in et.STEP_EVENT_TYPES | et.STATUS_BY_EVENT_TYPE.keys()
+        ]
+    events = prepare(drafts, now=1)
+    added = tally(events)
+    if added is None:
+        assert not events or any(
+            e.event_type in et.STATUS_BY_EVENT_TYPE or (e.event_type in et.STEP_EVENT_TYPES - kinds) for e in events
+        )
+        return
+    if not set(added.step_keys) <= set(steps):
+        return
+    folded = fold(head, {key: steps[key] for key in added.step_keys}, events, None)
+    counts = head.counts
+    assert folded.head == replace(
+        head,
+        last_seq=head.last_seq + len(events),
+        counts=replace(
+            counts,
+            materializations=counts.materializations + added.materializations,
+            expectations=counts.expectations + added.expectations,
+            expectations_failed=counts.expectations_failed + added.expectations_failed,
+        ),
+    )
+    assert folded.steps == {
+        key: replace(
+            steps[key], materializations=steps[key].materializations + made, expectations=steps[key].expectations + met
+        )
+        for key, (made, met) in added.by_step.items()
+    }
+    assert added.counts == (folded.head.counts != counts)
 
 
 @given(logs, st.data())

@@ -1,4 +1,4 @@
-"""One append. Plain batches go by one statement; those that move states are read and written under the head's lock."""
+"""One append. What only counts goes by one statement; what moves states is read and written under the head's lock."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from daglens.storage.drafts import PreparedEvent, without_duplicates
 from daglens.storage.errors import RunDeleted, RunFull
-from daglens.storage.event_types import STATUS_BY_EVENT_TYPE, STEP_EVENT_TYPES
-from daglens.storage.fold import fold, project, step_keys_of
+from daglens.storage.event_types import STATUS_BY_EVENT_TYPE
+from daglens.storage.fold import Tally, fold, project, step_keys_of
 from daglens.storage.postgres.database import PostgresDatabase, Transaction
 from daglens.storage.postgres.run_rows import MOVE, MOVE_SEQ, move_values
 from daglens.storage.postgres.texts import number_array, text_array
@@ -24,34 +25,59 @@ _GIVEN = """unnest(%(ids)s::text[], %(types)s::text[], %(steps)s::text[], %(leve
         %(messages)s::text[], %(data)s::text[])
     WITH ORDINALITY AS given(event_id, event_type, step_key, level, timestamp_us, message, data, n)"""
 
-_MOVE_HEAD = f"""head AS (
-    UPDATE {{s}}.event_heads
-    SET last_seq = last_seq + %(count)s, heard_at_us = greatest(heard_at_us, %(heard)s::bigint)
-    WHERE run_id = %(run)s AND deleted_at_us IS NULL AND last_seq <= {MAX_SEQ} - %(count)s
-    RETURNING {HEAD_COLUMNS}
+# Steps are only ever added until the head is closed: one that an older snapshot shows is there.
+_IF_STEPS_ARE_THERE = """
+        AND (SELECT count(*) FROM {s}.event_steps AS s WHERE s.run_key = h.run_key
+            AND s.step_key = ANY(%(keys)s::text[])) = %(key_count)s"""
+
+_ADD_COUNTS = """, materializations = materializations + %(materializations)s,
+        expectations = expectations + %(expectations)s,
+        expectations_failed = expectations_failed + %(expectations_failed)s"""
+
+# An update counts on from the newest version of a step, also when that is younger than the snapshot.
+_COUNT_IN_STEPS = """, counted AS (
+    UPDATE {s}.event_steps AS s SET materializations = s.materializations + given.materializations,
+        expectations = s.expectations + given.expectations
+    FROM head, unnest(%(counted)s::text[], %(step_materializations)s::bigint[], %(step_expectations)s::bigint[])
+        AS given(step_key, materializations, expectations)
+    WHERE s.run_key = head.run_key AND s.step_key = given.step_key
 )"""
 
-# The lock on the head is held within this one message only. That the events have new ids is taken for granted: leaving
-# some out here would leave gaps, as the statement's snapshot is older than its lock. The unique index would tell.
-_APPEND_PLAIN = f"""
-WITH {_MOVE_HEAD}, stored AS (
-    INSERT INTO {{s}}.events ({_EVENT_COLUMNS})
-    SELECT head.run_key, head.last_seq - %(count)s + given.n, given.event_id, given.event_type, given.step_key,
+_MANY = f"""SELECT head.run_key, head.last_seq - %(count)s + given.n, given.event_id, given.event_type, given.step_key,
         given.level, given.timestamp_us, given.message, given.data
-    FROM head, {_GIVEN}
-)
+    FROM head, {_GIVEN}"""
+
+# One event alone: a fifth less work for the server, most of which is planning.
+_ONE = """SELECT head.run_key, head.last_seq,
+        %(ids)s, %(types)s, %(steps)s, %(levels)s, %(times)s, %(messages)s, %(data)s
+    FROM head"""
+
+
+@cache
+def _append_counting(*, one: bool, has_steps: bool, counts: bool, counts_in_steps: bool) -> str:
+    """The statement of a batch that only counts. What it doesn't need isn't there: the server would plan it each time.
+
+    The lock on the head is held within this one message only. That the events have new ids is taken for granted:
+    leaving some out here would leave gaps, as the statement's snapshot is older than its lock. The unique index would
+    tell.
+    """
+    return f"""
+WITH head AS (
+    UPDATE {{s}}.event_heads AS h
+    SET last_seq = last_seq + %(count)s, heard_at_us = greatest(heard_at_us, %(heard)s::bigint){
+        _ADD_COUNTS if counts else ""
+    }
+    WHERE run_id = %(run)s AND deleted_at_us IS NULL AND last_seq <= {MAX_SEQ} - %(count)s{
+        _IF_STEPS_ARE_THERE if has_steps else ""
+    }
+    RETURNING {HEAD_COLUMNS}
+), stored AS (
+    INSERT INTO {{s}}.events ({_EVENT_COLUMNS})
+    {_ONE if one else _MANY}
+){_COUNT_IN_STEPS if counts_in_steps else ""}
 SELECT {HEAD_COLUMNS} FROM head
 """
 
-# One event alone: a fifth less work for the server, most of which is planning.
-_APPEND_ONE = f"""
-WITH {_MOVE_HEAD}, stored AS (
-    INSERT INTO {{s}}.events ({_EVENT_COLUMNS})
-    SELECT head.run_key, head.last_seq, %(ids)s, %(types)s, %(steps)s, %(levels)s, %(times)s, %(messages)s, %(data)s
-    FROM head
-)
-SELECT {HEAD_COLUMNS} FROM head
-"""
 
 _LOCK_HEAD = "SELECT 1 FROM {s}.event_heads WHERE run_id = %(run)s FOR NO KEY UPDATE;"
 _LOCK_RUN = "SELECT 1 FROM {s}.runs WHERE run_id = %(run)s FOR NO KEY UPDATE;"
@@ -152,34 +178,44 @@ class Batch:
     heard: bool
 
     @property
-    def is_plain(self) -> bool:
-        """True when the events only count: no state of run or step depends on them."""
-        return bool(self.events) and not any(
-            e.event_type in STEP_EVENT_TYPES or e.event_type in STATUS_BY_EVENT_TYPE for e in self.events
-        )
-
-    @property
     def is_repeatable(self) -> bool:
         """True when every event has an id, so that it can be sent twice."""
         return all(event.event_id is not None for event in self.events)
 
 
-def append_plain(database: PostgresDatabase, batch: Batch) -> Appended | None:
-    """Store a plain batch by one statement; None when that can't be: no log yet, closed, or full.
+def append_counting(database: PostgresDatabase, batch: Batch, tally: Tally) -> Appended | None:
+    """Store a batch that only counts by one statement.
+
+    None when that can't be: no log yet, closed, or full, or a step that the log doesn't know.
 
     Raises:
         psycopg2.errors.UniqueViolation: The run has some of the event ids. Nothing was stored.
     """
     count = len(batch.events)
-    values = {"run": batch.run_id, "count": count, "heard": batch.now_us if batch.heard else None}
+    values: dict[str, Any] = {"run": batch.run_id, "count": count, "heard": batch.now_us if batch.heard else None}
     if count == 1:
-        sql = _APPEND_ONE
         (event,) = batch.events
         given = (event.event_id, event.event_type, event.step_key, event.level, event.timestamp_us, event.message)
         values |= dict(zip(_EVENT_VALUES, (*given, event.data_json), strict=True))
     else:
-        sql = _APPEND_PLAIN
         values |= _event_values(batch.events)
+    if tally.step_keys:
+        values |= {"keys": text_array(tally.step_keys), "key_count": len(tally.step_keys)}
+    if tally.counts:
+        values |= {
+            "materializations": tally.materializations,
+            "expectations": tally.expectations,
+            "expectations_failed": tally.expectations_failed,
+        }
+    if tally.by_step:
+        values |= {
+            "counted": text_array(tally.by_step),
+            "step_materializations": number_array(made for made, _ in tally.by_step.values()),
+            "step_expectations": number_array(met for _, met in tally.by_step.values()),
+        }
+    sql = _append_counting(
+        one=count == 1, has_steps=bool(tally.step_keys), counts=tally.counts, counts_in_steps=bool(tally.by_step)
+    )
     rows = database.write(sql, values, repeatable=batch.is_repeatable)
     if not rows:
         return None

@@ -11,8 +11,9 @@ from psycopg2.errors import UniqueViolation
 from daglens.storage.contract import EventLogStorage, RunStorage, Watch
 from daglens.storage.drafts import DEFAULT_LIMITS, EventLimits, prepare, without_duplicates
 from daglens.storage.errors import RunFull
+from daglens.storage.fold import tally
 from daglens.storage.names import check_name
-from daglens.storage.postgres.append import Batch, append_plain, append_under_lock
+from daglens.storage.postgres.append import Batch, append_counting, append_under_lock
 from daglens.storage.postgres.config import PostgresConfig
 from daglens.storage.postgres.database import PostgresDatabase
 from daglens.storage.postgres.event_deletion import close_heads, delete_events
@@ -86,8 +87,9 @@ class PostgresEventLogStorage(EventLogStorage):
 
     def _append(self, batch: Batch) -> Appended:
         try:
-            if batch.is_plain:
-                appended = append_plain(self.database, batch)
+            counted = tally(batch.events)
+            if counted is not None:
+                appended = append_counting(self.database, batch, counted)
                 if appended is not None:
                     return appended
             return append_under_lock(self.database, batch, all_new=True)
