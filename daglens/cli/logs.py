@@ -10,11 +10,14 @@ import typer
 
 from daglens.cli.options import InstanceHome, Json, RunId, find_run, open_instance
 from daglens.instance import Instance
+from daglens.storage import missing_logs
 from daglens.storage.errors import LogUnavailable
 from daglens.storage.records import ComputeIO, LogFile, LogKey
 
 _CHUNK_BYTES = 1_048_576
 _POLL_S = 0.25
+_MISSING_POLL_S = 1.0
+"""While there is no log, whose events are asked each time why."""
 
 
 def register(app: typer.Typer) -> None:
@@ -83,7 +86,10 @@ def _print_list(files: list[LogFile], as_json: bool) -> None:
 def _copy(instance: Instance, key: LogKey, io: ComputeIO, start: int) -> tuple[int, bool]:
     """Print from `start` to the present end; where that is, and whether the log is complete."""
     while True:
-        part = instance.compute_logs.read(key, io, start, _CHUNK_BYTES)
+        try:
+            part = instance.compute_logs.read(key, io, start, _CHUNK_BYTES)
+        except LogUnavailable as error:
+            raise missing_logs.explained(instance.events, instance.compute_logs, key, error) from error
         sys.stdout.buffer.write(part.data)
         start += len(part.data)
         if start >= part.size_bytes or not part.data:
@@ -93,14 +99,16 @@ def _copy(instance: Instance, key: LogKey, io: ComputeIO, start: int) -> tuple[i
 
 def _follow(instance: Instance, key: LogKey, io: ComputeIO) -> None:
     start, complete, quiet = 0, False, threading.Event()
+    poll_s = max(_POLL_S, getattr(instance.compute_logs, "least_poll_s", 0.0))
     while not complete:
         run = instance.run(key.run_id)
-        ended = run is None or run.status.is_final
+        ended, pause_s = run is None or run.status.is_final, poll_s
         try:
             start, complete = _copy(instance, key, io, start)
-        except LogUnavailable:
-            if ended:
+        except LogUnavailable as error:
+            if ended or error.reason not in missing_logs.WAITED_FOR:
                 raise
+            pause_s = max(_MISSING_POLL_S, poll_s)
         if ended:
             return
-        quiet.wait(_POLL_S)
+        quiet.wait(pause_s)

@@ -10,6 +10,7 @@ from daglens.instance import Instance
 from daglens.recorder.problems import Problems
 from daglens.storage.contract import LogCapture
 from daglens.storage.errors import RunConflict, RunNotFound
+from daglens.storage.log_places import LogPlace
 from daglens.storage.records import EventDraft, Head, LogKey, NewRun
 
 HOME_VARIABLE: Final = "DAGLENS_INSTANCE_HOME"
@@ -74,6 +75,11 @@ class Destination(Protocol):
 
     def capture(self, key: LogKey) -> LogCapture | None:
         """Log files for an attempt of a step; None: logs are not kept."""
+        ...
+
+    @property
+    def log_place(self) -> LogPlace | None:
+        """Where the logs that it captures are kept; None: a server keeps them, or it isn't known."""
         ...
 
     def artifact_folder(self, run_id: str) -> Path:
@@ -179,6 +185,12 @@ class InstanceDestination:
     def capture(self, key: LogKey) -> LogCapture | None:
         """See Destination."""
         return self.instance.compute_logs.capture(key)
+
+    @property
+    def log_place(self) -> LogPlace | None:
+        """See Destination."""
+        # A manager that doesn't inherit from the contract need not say.
+        return getattr(self.instance.compute_logs, "place", None)
 
     def artifact_folder(self, run_id: str) -> Path:
         """See Destination."""

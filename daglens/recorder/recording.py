@@ -19,6 +19,7 @@ from daglens.recorder.step import Step, close_log_files, logs_captured
 from daglens.storage import event_types as et
 from daglens.storage.contract import LogCapture
 from daglens.storage.errors import DaglensError, RunDeleted, StorageUnavailable
+from daglens.storage.log_places import LogPlace
 from daglens.storage.records import PROCESS_STEP_KEY, EventDraft, Head, LogKey, NewRun, RunStatus
 
 _HURRIED_S = 1.0
@@ -161,6 +162,15 @@ class Recording:
             self.problems.say("capture", f"Output is not captured: {error}")
             return None
 
+    def log_place(self) -> LogPlace | None:
+        """Where logs are kept; None where that isn't known here."""
+        try:
+            found = self.destination.log_place
+        except Exception as error:
+            self.problems.say("place", f"Where logs are kept is not recorded: {error}")
+            return None
+        return found if isinstance(found, LogPlace) else None
+
     def _open_shared_log(self) -> Paths:
         # Each process has one of its own: where several record one run, they are told apart by process id.
         attempt = 1 if self._is_new else os.getpid()
@@ -182,7 +192,7 @@ class Recording:
             draft(
                 et.LOGS_CAPTURED,
                 f"What {', '.join(keys)} write below Python while they run at once is in one log.",
-                logs_captured(self._shared_key.attempt, keys),
+                logs_captured(self._shared_key.attempt, keys, self.log_place()),
                 step_key=PROCESS_STEP_KEY,
             )
         )

@@ -20,6 +20,7 @@ from daglens.recorder.run_artifacts import ArtifactFolder
 from daglens.recorder.step_events import StepEvents, StepSkipped, step_in_context
 from daglens.storage import event_types as et
 from daglens.storage.contract import LogCapture
+from daglens.storage.log_places import LogPlace, captured_data
 from daglens.storage.records import EventDraft, LogKey, LogLevel
 
 P = ParamSpec("P")
@@ -47,6 +48,8 @@ class StepRun(Protocol):
     def end_attempt(self, step: Step) -> None: ...
 
     def open_log(self, key: LogKey) -> LogCapture | None: ...
+
+    def log_place(self) -> LogPlace | None: ...
 
     def tell_shared_log(self) -> None: ...
 
@@ -172,7 +175,8 @@ class Step(StepEvents):
         if opened.problem is not None:
             self._run.problems.say("capture", opened.problem)
         if opened.captured:
-            self._tell(et.LOGS_CAPTURED, f"Output of {self.key} is captured.", logs_captured(self.attempt, [self.key]))
+            data = logs_captured(self.attempt, [self.key], self._run.log_place())
+            self._tell(et.LOGS_CAPTURED, f"Output of {self.key} is captured.", data)
         self._run.tell_shared_log()
 
     def _end(self, error: BaseException | None) -> bool:
@@ -234,9 +238,9 @@ class Step(StepEvents):
         return False
 
 
-def logs_captured(attempt: int, step_keys: Sequence[str]) -> dict[str, Any]:
+def logs_captured(attempt: int, step_keys: Sequence[str], place: LogPlace | None) -> dict[str, Any]:
     """Data of LOGS_CAPTURED."""
-    return {"attempt": attempt, "stepKeys": list(step_keys)}
+    return {"attempt": attempt, "stepKeys": list(step_keys), **captured_data(place)}
 
 
 def close_log_files(files: LogCapture, truncated: bool, problems: Problems) -> None:

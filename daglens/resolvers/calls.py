@@ -62,6 +62,12 @@ class StorageCalls:
             return health
         return Health(health.healthy, self.instance.sections[section].clean(health.problem))
 
+    @property
+    def least_log_poll_s(self) -> float:
+        """See ComputeLogManager.least_poll_s."""
+        found = getattr(self.instance.compute_logs, "least_poll_s", 0.0)
+        return max(0.0, found) if isinstance(found, int | float) else 0.0
+
     async def _call(self, section: str, storage: S, call: Callable[[S], T]) -> T:
         limiter = self._limiters.get(section)
         if limiter is None:

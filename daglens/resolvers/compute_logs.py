@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from daglens.resolvers import cursors, log_text, urls
+from daglens.resolvers import cursors, log_text, missing_logs, urls
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.errors import InvalidCursor
 from daglens.resolvers.limits import chunk_bytes
@@ -211,8 +211,7 @@ async def _ask(context: RequestContext, stream: Stream, call: Callable[[ComputeL
     try:
         return await context.calls.compute_logs(call)
     except LogUnavailable as error:
-        if error.reason == LogUnavailableReason.NOT_CAPTURED and stream.shared and key.step_key != PROCESS_STEP_KEY:
-            raise LogUnavailable(
-                error.reason, f"Steps that ran at once in one process share the log of the step key {PROCESS_STEP_KEY}."
-            ) from error
-        raise
+        told = await missing_logs.explained(context.calls, key, error)
+        if told is error and error.reason == LogUnavailableReason.NOT_CAPTURED and stream.shared:
+            told = missing_logs.in_shared_log(key, error)
+        raise told from error

@@ -12,6 +12,7 @@ from daglens.resolvers.compute_logs import Chunk
 from daglens.resolvers.errors import InvalidCursor
 from daglens.resolvers.live_feed import Feed
 from daglens.resolvers.live_settings import LiveSettings
+from daglens.resolvers.missing_logs import WAITED_FOR, explained, in_shared_log
 from daglens.storage.contract import EventLogStorage
 from daglens.storage.errors import LogUnavailable, RunNotFound, StorageUnavailable
 from daglens.storage.fold import project
@@ -26,8 +27,6 @@ from daglens.storage.records import (
     StepState,
 )
 
-_NOT_YET = (LogUnavailableReason.NOT_CAPTURED, LogUnavailableReason.NOT_UPLOADED_YET)
-
 
 class LogFeed(Feed):
     """One stream of one attempt of a step: its end, and a window of its newest bytes.
@@ -37,19 +36,24 @@ class LogFeed(Feed):
         end: Where the window ends; at most `size_bytes`.
         complete: The stream was closed, at `size_bytes`.
         unavailable: Why there is nothing to read; None once there is.
+        failed: There is no use in waiting: it is forbidden, expired, on another machine.
         run_gone: The run is not there, or no longer.
         over_at: When it was first seen that nobody writes any more: the run is final, or a later attempt began.
         moved_at: When it last grew, or was opened. Both in seconds of the event loop's clock.
     """
 
     def __init__(self, calls: StorageCalls, key: LogKey, io: ComputeIO, settings: LiveSettings) -> None:
-        super().__init__(f"Run {key.run_id!r}, {io} of {key.step_key!r}", settings, poll_s=settings.poll_s)
+        least_s = calls.least_log_poll_s
+        super().__init__(
+            f"Run {key.run_id!r}, {io} of {key.step_key!r}", settings, poll_s=max(settings.poll_s, least_s)
+        )
         self.key = key
         self.io = io
         self.size_bytes = 0
         self.end = 0
         self.complete = False
         self.unavailable: LogUnavailable | None = None
+        self.failed = False
         self.run_gone = False
         self.over_at: float | None = None
         self._calls = calls
@@ -58,17 +62,19 @@ class LogFeed(Feed):
         self._opened = False
         self._window = bytearray()
         self._looked_at: float | None = None
-
-    @property
-    def failed(self) -> bool:
-        """There is no use in waiting: it is forbidden, expired, on another machine."""
-        return self.unavailable is not None and self.unavailable.reason not in _NOT_YET
+        self._later_log = False
+        # Where a look is paid for, one more of them for each few.
+        self._look_later_every_s = 5 * least_s
+        self._looked_later_at: float | None = None
+        self._explained: LogUnavailable | None = None
+        self._gone_since: float | None = None
 
     async def read(self, *, joining: bool) -> bool:
         """Read what follows the window; now and then look whether anybody can still write."""
         before = (self.end, self.complete, self.failed, self.run_gone, self.over_at is None)
         if joining or self._looked_at is None or self._now() - self._looked_at >= self.settings.linger_s / 5:
             self._looked_at = self._now()
+            self._explained = None
             await self._look_whether_over()
         if not self.complete or self.end < self.size_bytes:
             await self._read_on()
@@ -79,12 +85,29 @@ class LogFeed(Feed):
         try:
             found = await self._calls.compute_logs(lambda logs: logs.read(self.key, self.io, start, most))
         except LogUnavailable as error:
-            self.unavailable = error
+            await self._explain(error)
             # Of a log that comes later, the window holds all from its beginning.
             self._opened = True
             return
-        self.unavailable = None
+        self.unavailable = self._explained = self._gone_since = None
+        self.failed = False
         self._take(found)
+
+    async def _explain(self, error: LogUnavailable) -> None:
+        """Note why there is nothing, and whether to wait for it."""
+        if error.reason != LogUnavailableReason.NOT_CAPTURED:
+            self.unavailable, self.failed = error, error.reason not in WAITED_FOR
+            return
+        if self._explained is None:
+            self._explained = await explained(self._calls, self.key, error)
+        self.unavailable = self._explained
+        if self._explained.reason in WAITED_FOR:
+            self._gone_since, self.failed = None, False
+            return
+        # The event says so, not the storage. Through a folder that machines share, a file is seen seconds after it is
+        # told of: what was really never there is so after a while, too.
+        self._gone_since = self._now() if self._gone_since is None else self._gone_since
+        self.failed = self._now() - self._gone_since >= self.settings.linger_s
 
     def _take(self, found: LogBytes) -> None:
         before = self.end
@@ -136,11 +159,18 @@ class LogFeed(Feed):
             self.over_at = None
 
     async def _has_later_log(self) -> bool:
+        if self._later_log:
+            return True
+        now = self._now()
+        if self._looked_later_at is not None and now - self._looked_later_at < self._look_later_every_s:
+            return False
+        self._looked_later_at = now
         later = LogKey(self.key.run_id, self.key.step_key, self.key.attempt + 1)
         try:
             await self._calls.compute_logs(lambda logs: logs.read(later, self.io, 0, 0))
         except LogUnavailable:
             return False
+        self._later_log = True
         return True
 
 
@@ -257,10 +287,8 @@ class LogWalk:
 
     async def _told_why(self, error: LogUnavailable) -> LogUnavailable:
         """The error, which also says where else the output may stand."""
-        run_id = self._feed.key.run_id
-        files = (await self._calls.compute_logs(lambda logs: logs.list([run_id]))).get(run_id, ())
-        if any(file.key.step_key == PROCESS_STEP_KEY for file in files):
-            return LogUnavailable(
-                error.reason, f"Steps that ran at once in one process share the log of the step key {PROCESS_STEP_KEY}."
-            )
-        return error
+        key = self._feed.key
+        if error.reason != LogUnavailableReason.NOT_CAPTURED:
+            return error
+        files = (await self._calls.compute_logs(lambda logs: logs.list([key.run_id]))).get(key.run_id, ())
+        return in_shared_log(key, error) if any(file.key.step_key == PROCESS_STEP_KEY for file in files) else error

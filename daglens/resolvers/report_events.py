@@ -15,6 +15,7 @@ from daglens.storage.contract import EventLogStorage
 from daglens.storage.drafts import json_text
 from daglens.storage.errors import EventTooLarge, InvalidName, RunDeleted, RunFull, RunNotFound
 from daglens.storage.fold import project
+from daglens.storage.log_places import LogPlace, received
 from daglens.storage.records import Appended, EventDraft, Head, RunParts, RunRecord
 
 _MANY = 200
@@ -41,6 +42,9 @@ async def report(context: RequestContext, run_id: str, events: Sequence[GivenEve
         drafts = await to_thread.run_sync(event_input.drafts, events, run.pipeline_name)
     else:
         drafts = event_input.drafts(events, run.pipeline_name)
+    # What the writer captures it sends here: only this server knows where that is.
+    place = getattr(context.instance.compute_logs, "place", None)
+    drafts = [received(draft, place if isinstance(place, LogPlace) else None) for draft in drafts]
     appended = await append(context, run_id, drafts)
     return Reported(appended, await run_after(context, run, appended, parts))
 

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from daglens.resolvers import missing_logs
 from daglens.server.answers import refusal
 from daglens.server.ranges import ByteRange, NotSatisfiable, requested
 from daglens.server.served import Served
@@ -23,7 +24,7 @@ log = logging.getLogger("daglens.server")
 
 PART_BYTES = 262_144
 
-_LOG_STATUS = {"NOT_CAPTURED": 404, "EXPIRED": 404, "FORBIDDEN": 403}
+_LOG_STATUS = {"NOT_CAPTURED": 404, "NOT_SHARED": 404, "EXPIRED": 404, "FORBIDDEN": 403}
 
 
 class Downloads:
@@ -59,7 +60,10 @@ class Downloads:
             raise InvalidName(f"An attempt is a number from 1, not {given}.")
         key, io = LogKey(check_name(run_id, "run id"), check_name(step_key, "step key"), attempt), ComputeIO(stream)
         # Fixed here: a log that grows meanwhile is served up to where it ended when it was asked for.
-        size_bytes = (await self._calls.compute_logs(lambda logs: logs.read(key, io, 0, 0))).size_bytes
+        try:
+            size_bytes = (await self._calls.compute_logs(lambda logs: logs.read(key, io, 0, 0))).size_bytes
+        except LogUnavailable as error:
+            raise await missing_logs.explained(self._calls, key, error) from error
 
         async def read(start: int, most: int) -> bytes:
             return (await self._calls.compute_logs(lambda logs: logs.read(key, io, start, most))).data

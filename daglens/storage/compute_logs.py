@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from daglens.storage.contract import ComputeLogManager, LogCapture, NoConfig
 from daglens.storage.errors import InvalidName, LogClosed, LogGap, LogUnavailable
 from daglens.storage.log_files import TRUNCATED, Mark, listed, log_name, mark_name, read_mark, step_key_file
+from daglens.storage.log_places import LogPlace, LogPlaceKind
 from daglens.storage.records import ComputeIO, Health, LogBytes, LogFile, LogKey, LogUnavailableReason
 from daglens.storage.run_folders import RunFolders, base_folder, replace, unavailable, write_once
 
@@ -45,6 +46,11 @@ class LocalComputeLogManager(ComputeLogManager):
     def from_config(cls, config: LocalComputeLogConfig, home: Path) -> Self:
         """As configured, below the instance's folder."""
         return cls(base_folder(config.base_dir, home))
+
+    @property
+    def place(self) -> LogPlace:
+        """The folder, as this machine calls it."""
+        return LogPlace(LogPlaceKind.DISK, os.path.abspath(self._folders.base))
 
     def capture(self, key: LogKey) -> LogCapture:
         """See ComputeLogManager.

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol, Self, runtime_checkable
 
 from daglens.storage.drafts import now_us
+from daglens.storage.log_places import LogPlace
 from daglens.storage.records import (
     AddedRun,
     Appended,
@@ -32,6 +33,7 @@ from daglens.storage.records import (
     EventSlice,
     Head,
     Health,
+    LeftoversState,
     LogBytes,
     LogFile,
     LogKey,
@@ -219,6 +221,23 @@ class Leases(Protocol):
         ...
 
 
+@runtime_checkable
+class Leftovers(Protocol):
+    """What any storage may offer beside its contract: to finish what processes of this machine that died left undone.
+
+    Servers ask for it every 10 seconds, and `daglens recorder flush` until nothing is left.
+    """
+
+    @abstractmethod
+    def finish_leftovers(self, timeout_s: float) -> LeftoversState:
+        """Begin with what there is, and wait for its end, at most so many seconds; 0 waits for nothing.
+
+        What isn't finished then goes on while the process runs. What a living process has is left to it. Safe to call
+        from many processes at once: each thing is finished by one of them.
+        """
+        ...
+
+
 class Watch(Protocol):
     """A watch that goes on until it is stopped."""
 
@@ -342,6 +361,7 @@ class ComputeLogManager(Storage, Protocol):
         """Begin to capture; the log exists (empty) when this returns. None: this manager keeps no logs.
 
         Raises:
+            LogClosed: This attempt was captured before and is complete.
             InvalidName: Run id or step key can't be one.
         """
         ...
@@ -371,8 +391,11 @@ class ComputeLogManager(Storage, Protocol):
 
     @abstractmethod
     def list(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[LogFile]]:
-        """The log files of each run, ordered by step key, attempt, stdout before stderr; a run without logs has
-        none."""
+        """The log files of each run, ordered by step key, attempt, stdout before stderr; a run without logs has none.
+
+        Raises:
+            LogUnavailable: FORBIDDEN, when whoever keeps the logs refuses to list them. No other reason.
+        """
         ...
 
     @abstractmethod
@@ -388,6 +411,22 @@ class ComputeLogManager(Storage, Protocol):
     def link(self, key: LogKey, io: ComputeIO) -> str | None:
         """An address from which a browser can fetch the whole file without this server; None: there is none."""
         return None
+
+    @property
+    def place(self) -> LogPlace | None:
+        """Where this process keeps the logs that it captures; None: it doesn't say.
+
+        LOGS_CAPTURED tells it, so that who doesn't find a log learns why: without it the reason is NOT_CAPTURED.
+        """
+        return None
+
+    @property
+    def least_poll_s(self) -> float:
+        """Seconds that should pass between two looks at a log that grows; 0: as often as the server likes (0.25 s).
+
+        More than 0 where a look costs money, or shows nothing new sooner.
+        """
+        return 0.0
 
 
 @runtime_checkable

@@ -439,6 +439,23 @@ class EventSlice:
     has_more: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LeftoversState:
+    """Answer of `Leftovers.finish_leftovers`.
+
+    Attributes:
+        finished: How many were finished since the last call.
+        left: How many are still to be finished.
+        what: What they are, in the plural, and where they go: "compute logs to s3://bucket".
+        problem: Why some are left, as a sentence; None when nothing is wrong.
+    """
+
+    finished: int
+    left: int
+    what: str
+    problem: str | None = None
+
+
 # ---------------------------------------------------------------- compute logs, artifacts
 
 

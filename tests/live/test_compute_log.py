@@ -11,6 +11,7 @@ import pytest
 
 from daglens import upkeep
 from daglens.resolvers import cursors
+from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.compute_logs import Chunk
 from daglens.resolvers.errors import InvalidCursor
 from daglens.resolvers.live import LiveHub
@@ -18,7 +19,7 @@ from daglens.storage import event_types as et
 from daglens.storage.contract import ComputeLogManager
 from daglens.storage.errors import LogUnavailable, RunNotFound, StorageUnavailable
 from daglens.storage.records import PROCESS_STEP_KEY, ComputeIO, EventDraft, LogBytes, LogKey, LogUnavailableReason
-from tests.live.conftest import History, hub_of
+from tests.live.conftest import History, Viewer, hub_of
 
 OUT = ComputeIO.STDOUT
 KEY = LogKey("run", "extract")
@@ -285,6 +286,29 @@ async def test_one_poller_whoever_watches(history: History, logs: ObservedLogs) 
         assert logs.reads - before == 1
         await asyncio.gather(*(reader.feed.aclose() for reader in readers))
         assert hub.feeds == 0
+
+
+async def test_storage_that_is_paid_for_each_look(history: History, logs: ObservedLogs, monkeypatch: Any) -> None:
+    """A storage sets the least pause between two looks at a log; each look serves all viewers. Local files set none."""
+    assert StorageCalls(history.instance).least_log_poll_s == 0.0
+    monkeypatch.setattr(logs, "least_poll_s", 3600.0, raising=False)
+    async with hub_of(history) as hub:
+        readers = [Reader(hub) for _ in range(5)]
+        for reader in readers:
+            await reader.next()
+        joined = logs.reads
+        write(history, "news")
+        # Ten rounds of the hub's own pace: a viewer of events is served, and nobody has looked at the log.
+        viewer = Viewer(hub)
+        await viewer.next()
+        for seq in range(1, 11):
+            history.write(1)
+            await viewer.through(seq)
+        assert logs.reads - joined <= 1, "only the test's own"
+        next(iter(hub._logs.values())).wake()
+        await asyncio.gather(*(reader.through(4) for reader in readers))
+        assert logs.reads - joined <= 2, "one look for all"
+        await asyncio.gather(viewer.close(), *(reader.feed.aclose() for reader in readers))
 
 
 async def test_slow_viewer_holds_nothing(history: History, logs: ObservedLogs) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 import threading
 import uuid
@@ -81,7 +82,17 @@ def test_a_run_with_a_step(instance):
     assert told.events[-2].step_key is not None
     assert told.data("STEP_OUTPUT")["typeCheck"]["description"] == "not one"
     assert told.data("STEP_SUCCESS")["durationSeconds"] >= 0
-    assert told.data("LOGS_CAPTURED") == {"attempt": 1, "stepKeys": ["a"]}
+    assert told.data("LOGS_CAPTURED") == {
+        "attempt": 1,
+        "stepKeys": ["a"],
+        "hostname": socket.gethostname(),
+        "keptIn": {
+            "kind": "DISK",
+            "hostname": socket.gethostname(),
+            "location": str(instance.home / "storage"),
+            "sent": False,
+        },
+    }
     assert (told.log("a"), told.err("a")) == ("reading\n", "oh\n")
     assert all(told.complete().values())
     assert told.head.counts.expectations_failed == 1

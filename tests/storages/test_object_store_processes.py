@@ -16,6 +16,7 @@ from tests.storages import children
 from tests.storages.object_stores import (
     ACCESS_KEY,
     SECRET_KEY,
+    WAIT_S,
     Server,
     eventually,
     free_port,
@@ -244,11 +245,13 @@ def test_the_spool_of_another_store_is_left_alone(tmp_path: Path) -> None:
     for upload in uploads._uploads:
         upload.spool.release()
     other = in_memory(spool, location="memory://second")
-    assert other.finish_leftovers()
+    assert other.finish_leftovers(WAIT_S).left == 0
     assert other.list(["run"])["run"] == []
     assert capture.stdout_path.exists()
     same = in_memory(spool, first.bucket.store, location="memory://first")
-    eventually(lambda: same.finish_leftovers() and not capture.stdout_path.exists(), "its own store takes it")
+    eventually(
+        lambda: same.finish_leftovers(WAIT_S).left == 0 and not capture.stdout_path.exists(), "its own store takes it"
+    )
     assert whole(same) == b"text"
     same.close()
 
@@ -263,7 +266,7 @@ def test_a_spool_that_can_t_be_read_is_left_alone(text: str, tmp_path: Path) -> 
     capture = logs.capture(KEY)
     capture.stdout_path.write_bytes(b"text")
     capture.close()
-    assert logs.finish_leftovers()
+    assert logs.finish_leftovers(WAIT_S).left == 0
     logs.close()
     assert whole(logs) == b"text"
     assert (folder / "spool.json").exists()
@@ -298,7 +301,7 @@ def test_a_store_that_is_not_there_yet(tmp_path: Path, capsys: pytest.CaptureFix
         write(capture, OUT, b"before the bucket\n")
         capture.close()
         make_bucket(server, "late")
-        eventually(logs.finish_leftovers, "all is sent")
+        eventually(lambda: logs.finish_leftovers(WAIT_S).left == 0, "all is sent")
         found = logs.read(KEY, OUT, 0, 100)
         assert (found.data, found.complete) == (b"before the store\nbefore the bucket\n", True)
         logs.close()

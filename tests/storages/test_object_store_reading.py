@@ -343,3 +343,11 @@ def test_a_message_has_no_query() -> None:
     assert "planted" not in said
     assert said.endswith("403 Forbidden (Nope).")
     assert "https://x.blob.core.windows.net/logs in 3ms" in said
+
+
+@pytest.mark.parametrize(("interval_s", "poll_s"), [(0.05, 0.025), (5, 2.0), (3600, 2.0)])
+def test_looks_are_rare(tmp_path: Path, interval_s: float, poll_s: float) -> None:
+    """Each look at a log is a listing, and shows nothing new before the next upload: every 2 s at the most."""
+    logs = in_memory(tmp_path / "spool", upload_interval_s=interval_s)
+    assert logs.least_poll_s == poll_s
+    logs.close()

@@ -224,7 +224,7 @@ def test_a_store_that_hangs_holds_nobody_up(
     goes_on.set()
     monkeypatch.setattr(logs.bucket, "create", create)
     following = in_memory(tmp_path / "spool", logs.bucket.store)
-    eventually(lambda: following.finish_leftovers() and not spooled(tmp_path / "spool"), "it is sent")
+    eventually(lambda: following.finish_leftovers(WAIT_S).left == 0 and not spooled(tmp_path / "spool"), "it is sent")
     found = following.read(KEY, OUT, 0, 100)
     assert (found.data, found.complete) == (b"text", True)
     following.close()
@@ -289,7 +289,7 @@ def test_a_long_outage_takes_few_descriptors(
         capture.close()
     eventually(lambda: held(logs) < 100, "most are let go")
     outage.on = False
-    eventually(lambda: logs.finish_leftovers() and len(done(reader)) == 300, "all are sent")
+    eventually(lambda: logs.finish_leftovers(WAIT_S).left == 0 and len(done(reader)) == 300, "all are sent")
     assert whole(reader, LogKey("run", "step 299")) == b"of step 299"
 
 

@@ -48,6 +48,7 @@ class RemoteDestination:
 
     is_ephemeral: Final = False
     home: Final = None
+    log_place: Final = None
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from daglens.storage.contract import ComputeLogManager, LogCapture
 from daglens.storage.errors import InvalidName, LogUnavailable, StorageUnavailable
+from daglens.storage.log_places import LogPlace, LogPlaceKind, hostname
 from daglens.storage.object_store import keys
 from daglens.storage.object_store.bucket import Bucket
 from daglens.storage.object_store.capture_upload import CaptureUpload
@@ -21,7 +22,7 @@ from daglens.storage.object_store.listing import listed, step_names
 from daglens.storage.object_store.spool import folders, read_state
 from daglens.storage.object_store.streams import Stream
 from daglens.storage.object_store.uploads import Uploads
-from daglens.storage.records import ComputeIO, Health, LogBytes, LogFile, LogKey, LogUnavailableReason
+from daglens.storage.records import ComputeIO, Health, LeftoversState, LogBytes, LogFile, LogKey, LogUnavailableReason
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 LINK_LIFETIME_S = 3600
 """How long a presigned address is valid."""
+
+MOST_POLL_S = 2.0
 
 _REQUESTS_AT_ONCE = 16
 
@@ -67,6 +70,8 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
         self.bucket = Bucket(store, location)
         self._health_bucket = Bucket(health_store or store, location)
         self._prefix = prefix
+        self._location = f"{location}/{prefix}"
+        self._upload_interval_s = upload_interval_s
         self._local_dir = Path(local_dir)
         self._presigned_links = presigned_links
         self._new_uploads = partial(
@@ -103,6 +108,16 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
     def pool_size(self) -> int:
         """How many calls may run at once to good effect."""
         return _REQUESTS_AT_ONCE
+
+    @property
+    def place(self) -> LogPlace:
+        """The bucket, and the prefix in it."""
+        return LogPlace(LogPlaceKind.OBJECT_STORE, self._location)
+
+    @property
+    def least_poll_s(self) -> float:
+        """Half the interval of uploads, at most 2 s: each look is a listing, which is paid for."""
+        return min(MOST_POLL_S, self._upload_interval_s / 2)
 
     def capture(self, key: LogKey) -> LogCapture:
         """See ComputeLogManager. Where the store doesn't answer within 5 s the log comes into being later.
@@ -181,9 +196,9 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
             return None
         return None if name is None else self.bucket.signed(name, LINK_LIFETIME_S)
 
-    def finish_leftovers(self, timeout_s: float = 60) -> bool:
-        """Send what killed processes of this machine left in `local_dir`; whether all of it is in the store after so
-        many seconds. `capture` begins with it, too, without waiting."""
+    def finish_leftovers(self, timeout_s: float) -> LeftoversState:
+        """See Leftovers: sends what killed processes of this machine left in `local_dir`. `capture` begins with it,
+        too, without waiting."""
         return self._uploading().finish_leftovers(timeout_s)
 
     def health(self) -> Health:
@@ -234,7 +249,7 @@ class ObjectStoreComputeLogManager(ComputeLogManager):
             state = read_state(folder)
             if state is not None and (state.step_key, state.attempt) == (key.step_key, key.attempt):
                 return LogUnavailable(
-                    LogUnavailableReason.NOT_UPLOADED_YET, f"It waits on this machine to be sent: {folder}."
+                    LogUnavailableReason.NOT_UPLOADED_YET, f"It waits on {hostname()} to be sent: {folder}."
                 )
         return LogUnavailable(LogUnavailableReason.NOT_CAPTURED)
 

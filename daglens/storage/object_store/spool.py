@@ -165,6 +165,15 @@ def folders(local_dir: Path, run_id: str | None = None) -> Iterator[Path]:
             yield run / name
 
 
+def is_free(folder: Path, location: str) -> bool:
+    """Whether `Spool.take` would take it, just now."""
+    spool = Spool.take(folder, location)
+    if spool is None:
+        return False
+    spool.release()
+    return True
+
+
 def read_state(folder: Path) -> SpoolState | None:
     """What `spool.json` of a folder says; None: it is not there, or not ours."""
     try:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from daglens.storage.object_store.bucket import Bucket, usable_here
 from daglens.storage.object_store.capture_upload import CaptureUpload
-from daglens.storage.object_store.spool import Spool, folders
+from daglens.storage.object_store.spool import Spool, folders, is_free
 from daglens.storage.object_store.workers import Job, Workers
-from daglens.storage.records import LogKey
+from daglens.storage.records import LeftoversState, LogKey
 from daglens.storage.run_folders import unavailable
 
 OPEN_WAIT_S = 5.0
@@ -44,6 +44,9 @@ class Uploads:
         self._lock = threading.Lock()
         self._said: set[str] = set()
         self._failing = False
+        self._problem: str | None = None
+        self._leftovers: set[CaptureUpload] = set()
+        self._finished_leftovers = 0
         self._looking: Job | None = None
         self._closed = False
 
@@ -101,9 +104,12 @@ class Uploads:
                 self._looking = Job(self._look)
                 self._workers.add(self._looking)
 
-    def finish_leftovers(self, timeout_s: float) -> bool:
-        """Send what dead processes left behind; whether all of it, and all that has ended here, is in the store after
-        so many seconds. A spool that a living process holds doesn't count."""
+    def finish_leftovers(self, timeout_s: float) -> LeftoversState:
+        """Send what dead processes left behind, and wait for so many seconds until all of it, and all that has ended
+        here, is in the store. A spool that a living process holds doesn't count."""
+        what = f"compute logs for {self._location}"
+        if not usable_here():
+            return LeftoversState(0, 0, what)
         until_s = time.monotonic() + timeout_s
         while True:
             all_taken = self._take()
@@ -111,7 +117,13 @@ class Uploads:
                 ended = [upload for upload in self._uploads if upload.spool.state.closed]
             all_sent = all(upload.done.wait(max(0.0, until_s - time.monotonic())) for upload in ended)
             if time.monotonic() >= until_s or (all_taken and all_sent):
-                return all_taken and all_sent
+                break
+        with self._lock:
+            finished, self._finished_leftovers = self._finished_leftovers, 0
+            left = sum(upload.spool.state.closed for upload in self._uploads)
+        if not all_taken:
+            left += sum(1 for folder in folders(self._local_dir) if is_free(folder, self._location))
+        return LeftoversState(finished, left, what, self._problem if left else None)
 
     def drop(self, run_id: str) -> None:
         """The run is deleted: its spools of this machine go, and nothing more of it is sent by this process."""
@@ -148,8 +160,8 @@ class Uploads:
         if left:
             self._say(
                 "left",
-                f"{len(left)} compute logs are not all in {self._location}. They stay in {self._local_dir}; the next "
-                "process on this machine that captures logs for this store sends them.",
+                f"{len(left)} compute logs are not all in {self._location}. They stay in {self._local_dir}. What next "
+                "captures or serves logs of this store on this machine sends them, or: daglens recorder flush",
             )
 
     def _look(self) -> float:
@@ -164,6 +176,8 @@ class Uploads:
             if spool is not None:
                 upload = self._upload(spool)
                 upload.end(spool.state.truncated)
+                with self._lock:
+                    self._leftovers.add(upload)
                 self._add(upload)
         return True
 
@@ -176,6 +190,9 @@ class Uploads:
             if delay_s is None:
                 with self._lock:
                     self._uploads.pop(upload, None)
+                    if upload in self._leftovers:
+                        self._leftovers.discard(upload)
+                        self._finished_leftovers += not upload.left
                 if upload.left:
                     upload.spool.release()
                 if upload.refusal is not None:
@@ -189,6 +206,7 @@ class Uploads:
 
     def _heard(self, error: Exception | None) -> None:
         was_failing, self._failing = self._failing, error is not None
+        self._problem = None if error is None else str(error)
         if error is None and was_failing:
             # The store is back: nobody waits out the pause that failures brought.
             with self._lock:
