@@ -1,8 +1,9 @@
 """Appending to the Postgres event log, against the same rows by psycopg2 with the same indexes and durability.
 
-Run as `python benchmarks/postgres_append.py [--url postgresql://…] [--seconds 1] [--partitions N]`. Without a URL a
-server is started from the wheel that the tests use. Prints events per second and the ratio to the faster of
-execute_values and COPY, which store rows made beforehand: no seq is given out, nothing is checked, counted or folded.
+Run as `python benchmarks/postgres_append.py [--url postgresql://…] [--seconds 0.5] [--repeats 5] [--partitions N]`.
+Without a URL a server is started from the wheel that the tests use. Prints events per second and the ratio to the
+faster of execute_values and COPY, which store rows made beforehand: no seq is given out, nothing is checked, counted or
+folded.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import io
 import itertools
 import tempfile
 import threading
-import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 from psycopg2.extras import execute_values
+from rates import Comparison, Measure, compare, rate
 
 from daglens.config.secrets import Secret
 from daglens.storage.postgres import PostgresConfig, PostgresEventLogStorage, PostgresRunStorage
@@ -47,7 +48,7 @@ def server(url: str | None) -> Iterator[str]:
         running.stop()
 
 
-def drafts(count: int, steps: bool) -> list[EventDraft]:
+def drafts(count: int, steps: bool, first: int = 0) -> list[EventDraft]:
     """Log messages with ids, and with `steps` a step event among every ten."""
     return [
         EventDraft(
@@ -57,21 +58,8 @@ def drafts(count: int, steps: bool) -> list[EventDraft]:
             event_id=uuid.uuid4().hex,
             data={"rows": n, "label": "orders"},
         )
-        for n in range(count)
+        for n in range(first, first + count)
     ]
-
-
-def rate(make: Callable[[], Any], store: Callable[[Any], object], per_commit: int, seconds: float) -> float:
-    """Events per second; making a batch doesn't count."""
-    spent = 0.0
-    batches = 0
-    while spent < seconds:
-        batch = make()
-        begun = time.perf_counter()
-        store(batch)
-        spent += time.perf_counter() - begun
-        batches += 1
-    return batches * per_commit / spent
 
 
 class Bench:
@@ -110,8 +98,9 @@ class Bench:
         self._cursor.execute(f"DROP SCHEMA {SCHEMA} CASCADE")
         self._raw.close()
 
-    def floor(self, per_commit: int, seconds: float) -> float:
-        """The faster of the two ways that the driver offers."""
+    def raw(self, per_commit: int, seconds: float, *, by_copy: bool) -> float:
+        """One of the two ways that the driver offers."""
+        self.empty()
         seq = 0
 
         def rows() -> list[tuple[Any, ...]]:
@@ -124,22 +113,18 @@ class Bench:
             seq += per_commit
             return made
 
-        def by_values(batch: Any) -> None:
+        def values(batch: Any) -> None:
             self._cursor.execute("BEGIN")
             execute_values(self._cursor, f"INSERT INTO {SCHEMA}.events ({COLUMNS}) VALUES %s", batch, page_size=1000)
             self._cursor.execute("COMMIT")
 
-        def by_copy(batch: Any) -> None:
+        def copy(batch: Any) -> None:
             text = "".join("\t".join(map(str, row)) + "\n" for row in batch)
             self._cursor.execute("BEGIN")
             self._cursor.copy_expert(f"COPY {SCHEMA}.events ({COLUMNS}) FROM STDIN", io.StringIO(text))
             self._cursor.execute("COMMIT")
 
-        rates = []
-        for store in (by_values, by_copy):
-            self.empty()
-            rates.append(rate(rows, store, per_commit, seconds))
-        return max(rates)
+        return rate(rows, copy if by_copy else values, per_commit, seconds)
 
     def ours(self, per_commit: int, seconds: float, *, steps: bool) -> float:
         """The storage: seq, duplicates, counts, steps and the run row included."""
@@ -147,8 +132,12 @@ class Bench:
         run_id = uuid.uuid4().hex
         self.runs.add(NewRun(run_id, "benchmark"))
         self.events.append(run_id, [EventDraft("RUN_START")])
+        firsts = itertools.count(0, per_commit)
         return rate(
-            lambda: drafts(per_commit, steps), lambda batch: self.events.append(run_id, batch), per_commit, seconds
+            lambda: drafts(per_commit, steps, next(firsts)),
+            lambda batch: self.events.append(run_id, batch),
+            per_commit,
+            seconds,
         )
 
     def writers(self, count: int, per_commit: int, seconds: float) -> float:
@@ -198,11 +187,23 @@ class Bench:
         return row
 
 
+def postgres_append(bench: Bench, per_commit: int, *, repeats: int = 5, seconds: float = 0.5) -> Comparison:
+    """The ways `execute_values`, `COPY`, `daglens` and `daglens, steps` (a tenth of its events count in a step)."""
+    ways: dict[str, Measure] = {
+        "execute_values": lambda seconds: bench.raw(per_commit, seconds, by_copy=False),
+        "COPY": lambda seconds: bench.raw(per_commit, seconds, by_copy=True),
+        "daglens": lambda seconds: bench.ours(per_commit, seconds, steps=False),
+        "daglens, steps": lambda seconds: bench.ours(per_commit, seconds, steps=True),
+    }
+    return compare(ways, repeats=repeats, seconds=seconds)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url")
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--partitions", type=int, default=0, help="hash partitions of the event table; 0: none")
     given = parser.parse_args()
     durabilities: tuple[Durability, ...] = ("full", "normal")
@@ -210,13 +211,10 @@ def main() -> None:
         for durability in durabilities:
             bench = Bench(url, durability, given.partitions)
             for per_commit in (1, 100, 1000):
-                floor = bench.floor(per_commit, given.seconds)
-                plain = bench.ours(per_commit, given.seconds, steps=False)
-                steps = bench.ours(per_commit, given.seconds, steps=True)
-                print(
-                    f"{durability:<6} {per_commit:>5} per commit: raw {floor:>8,.0f}/s  plain {plain:>8,.0f} "
-                    f"({plain / floor:.2f})  with steps {steps:>8,.0f} ({steps / floor:.2f})"
-                )
+                seen = postgres_append(bench, per_commit, repeats=given.repeats, seconds=given.seconds)
+                for way in seen.rates:
+                    ratio = seen.ratio(way, "execute_values", "COPY").text("{:.2f}")
+                    print(f"{durability:<6} {per_commit:>5} per commit: {way:<15} {seen.rate(way).text()}/s  {ratio}")
             print(
                 f"{durability:<6} 8 threads, one run, 100 per commit: {bench.writers(8, 100, given.seconds):>8,.0f}/s"
             )

@@ -1,24 +1,29 @@
 """Appending to the SQLite event log, against the same rows by the raw driver with the same indexes and durability.
 
-Run as `python benchmarks/sqlite_append.py [--seconds 1]`. Prints events per second and the ratio to the raw driver,
-which stores rows made beforehand: no seq is given out, nothing is checked, counted or folded.
+Run as `python benchmarks/sqlite_append.py [--seconds 0.5] [--repeats 5]`. Prints events per second and the ratio to the
+raw driver, which stores rows made beforehand: no seq is given out, nothing is checked, counted or folded.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import sqlite3
 import tempfile
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from rates import Comparison, Measure, compare, rate
 
 from daglens.storage.records import EventDraft, NewRun
 from daglens.storage.sqlite import SqliteConfig, SqliteEventLogStorage, SqliteRunStorage
 from daglens.storage.sqlite.config import Durability
 
 INSERT = "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+DURABILITIES: tuple[Durability, ...] = ("full", "normal")
 
 
 def drafts(count: int, first: int = 0) -> list[EventDraft]:
@@ -35,83 +40,71 @@ def drafts(count: int, first: int = 0) -> list[EventDraft]:
     ]
 
 
-def rate(store: Callable[[int], None], per_commit: int, seconds: float) -> float:
-    """Events per second; `store(n)` stores the n-th batch."""
-    begun = time.perf_counter()
-    batches = 0
-    while (spent := time.perf_counter() - begun) < seconds:
-        store(batches)
-        batches += 1
-    return batches * per_commit / spent
-
-
-def raw(folder: Path, durability: Durability, per_commit: int, seconds: float) -> float:
+@contextlib.contextmanager
+def raw(durability: Durability, per_commit: int) -> Iterator[Measure]:
     """The driver alone, on the tables that daglens makes."""
-    events = SqliteEventLogStorage.from_config(SqliteConfig(base_dir=str(folder)), folder)
-    events.append("run", [])
-    path = events.database.path
-    events.close()
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute(f"PRAGMA synchronous = {durability.upper()}")
-    made = drafts(per_commit)
-    ids = iter(lambda: uuid.uuid4().hex, None)
+    with tempfile.TemporaryDirectory() as folder:
+        events = SqliteEventLogStorage.from_config(SqliteConfig(base_dir=folder), Path(folder))
+        events.append("run", [])
+        events.close()
+        connection = sqlite3.connect(events.database.path, isolation_level=None)
+        connection.execute(f"PRAGMA synchronous = {durability.upper()}")
+        numbers = itertools.count(1)
 
-    batches = [
-        [
-            (1, 1 + batch * per_commit + n, next(ids), d.event_type, d.step_key, 20, 1_700_000_000_000_000, d.message,
-             '{"rows":1,"label":"orders"}')
-            for n, d in enumerate(made)
-        ]
-        for batch in range(max(1, int(seconds * (60_000 if per_commit == 1 else 400_000)) // per_commit))
-    ]  # fmt: skip
+        def rows() -> list[tuple[Any, ...]]:
+            return [
+                (1, next(numbers), d.event_id, d.event_type, d.step_key, 20, 1_700_000_000_000_000, d.message,
+                 '{"rows":1,"label":"orders"}')
+                for d in drafts(per_commit)
+            ]  # fmt: skip
 
-    def store(batch: int) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        if per_commit == 1:
-            connection.execute(INSERT, batches[batch][0])
-        else:
-            connection.executemany(INSERT, batches[batch])
-        connection.execute("COMMIT")
+        def store(batch: list[tuple[Any, ...]]) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            if per_commit == 1:
+                connection.execute(INSERT, batch[0])
+            else:
+                connection.executemany(INSERT, batch)
+            connection.execute("COMMIT")
 
-    try:
-        return rate(store, per_commit, seconds)
-    finally:
+        yield lambda seconds: rate(rows, store, per_commit, seconds)
         connection.close()
 
 
-def ours(folder: Path, durability: Durability, per_commit: int, seconds: float) -> float:
+@contextlib.contextmanager
+def ours(durability: Durability, per_commit: int) -> Iterator[Measure]:
     """The storage: seq, duplicates, counts, steps and the run row included."""
-    config = SqliteConfig(base_dir=str(folder), durability=durability)
-    runs = SqliteRunStorage.from_config(config, folder)
-    events = SqliteEventLogStorage.from_config(config, folder)
-    runs.add(NewRun("run", "benchmark"))
-    total = int(seconds * (40_000 if per_commit == 1 else 200_000))
-    batches = [drafts(per_commit, first) for first in range(0, total, per_commit)]
-    try:
-        return rate(lambda batch: void(events.append("run", batches[batch])), per_commit, seconds)
-    finally:
+    with tempfile.TemporaryDirectory() as folder:
+        config = SqliteConfig(base_dir=folder, durability=durability)
+        runs = SqliteRunStorage.from_config(config, Path(folder))
+        events = SqliteEventLogStorage.from_config(config, Path(folder))
+        runs.add(NewRun("run", "benchmark"))
+        firsts = itertools.count(0, per_commit)
+        yield lambda seconds: rate(
+            lambda: drafts(per_commit, next(firsts)), lambda batch: events.append("run", batch), per_commit, seconds
+        )
         events.close()
         runs.close()
 
 
-def void(_: object) -> None:
-    """Take a value and give none."""
+def sqlite_append(durability: Durability, per_commit: int, *, repeats: int = 5, seconds: float = 0.5) -> Comparison:
+    """The ways `raw` and `daglens`, in events per second."""
+    with raw(durability, per_commit) as floor, ours(durability, per_commit) as reached:
+        return compare({"raw": floor, "daglens": reached}, repeats=repeats, seconds=seconds)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    seconds = parser.parse_args().seconds
-    print(f"SQLite {sqlite3.sqlite_version}; events/s by one writer")
-    for durability in ("full", "normal"):
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    print(f"SQLite {sqlite3.sqlite_version}; events/s by one writer: median (lowest … highest)")
+    for durability in DURABILITIES:
         for per_commit in (1, 100, 1000):
-            with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-                floor = raw(Path(one), durability, per_commit, seconds)
-                reached = ours(Path(other), durability, per_commit, seconds)
+            seen = sqlite_append(durability, per_commit, repeats=given.repeats, seconds=given.seconds)
             print(
-                f"synchronous={durability:<6} {per_commit:>5} per commit: raw {floor:>9,.0f}  "
-                f"daglens {reached:>9,.0f}  ratio {reached / floor:.2f}"
+                f"synchronous={durability:<6} {per_commit:>5} per commit: raw {seen.rate('raw').text()}  "
+                f"daglens {seen.rate('daglens').text()}  ratio {seen.ratio('daglens', 'raw').text('{:.2f}')}"
             )
 
 
