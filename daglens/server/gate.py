@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
@@ -65,6 +66,8 @@ class _Watched:
     async def __call__(self, message: Message) -> None:
         """See ASGI."""
         if self._has_ended:
+            # Whoever produces without a pause would else never come to hear that it has ended.
+            await asyncio.sleep(0)
             return
         kind = message["type"]
         if kind == "http.response.start":

@@ -94,6 +94,15 @@ def test_over_sockets(guarded: LiveServer, tokens: Mapping[str, str], run: str, 
             assert met(socket.result()) == expected
 
 
+def test_over_event_streams(guarded: LiveServer, tokens: Mapping[str, str], run: str) -> None:
+    """The same over server-sent events."""
+    body = {"query": m.REPORT, "variables": {"runId": run, "events": EVENTS}}
+    for asker, words in (("viewer", "FORBIDDEN"), (OTHER, "FORBIDDEN"), ("recorder", "ReportEventsSuccess")):
+        with client_of(guarded, tokens[asker]) as http:
+            answer = http.post("/graphql", json=body, headers={"accept": "text/event-stream"})
+            assert (answer.status_code, words in answer.text) == (200, True)
+
+
 def test_a_refused_mutation_changes_nothing(guarded: LiveServer, tokens: Mapping[str, str], instance: Instance) -> None:
     """What was refused has left no trace in the storages; runs that nobody by name created are an admin's."""
     instance.create_run(NewRun(RUN, "local"))

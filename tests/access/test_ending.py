@@ -1,0 +1,85 @@
+"""Tokens that end while they are in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from daglens.access.token_file import remove_token, rotate_token
+from daglens.instance import Instance
+from daglens.server import admission
+from daglens.testing.server import LiveServer
+from tests.access.conftest import client_of
+from tests.server.conftest import EVENTS, LEGACY, TRANSPORT, create, opened, until, write
+
+QUERY = "/graphql?query={version}"
+
+
+@pytest.fixture(autouse=True)
+def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No time passes between two looks whether a token holds."""
+    monkeypatch.setattr(admission, "_LOOK_S", 0.0)
+
+
+def test_rotation_without_a_restart(guarded: LiveServer, tokens: Mapping[str, str], tokens_file: Path) -> None:
+    """At the next request the old token is unknown and the new one let in, on connections that stay open too."""
+    with client_of(guarded, tokens["viewer"]) as http:
+        assert http.get(QUERY).status_code == 200
+        new = rotate_token(tokens_file, "viewer")
+        assert http.get(QUERY).status_code == 401
+        assert http.get(QUERY, headers={"authorization": f"Bearer {new}"}).status_code == 200
+
+
+@pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
+def test_a_socket_ends_with_its_token(
+    guarded: LiveServer, tokens: Mapping[str, str], tokens_file: Path, instance: Instance, protocol: str
+) -> None:
+    """A subscription gets no event that was written after its token has ended: the socket is closed with 4403, and what
+    it fed on is let go."""
+    create(instance)
+    with opened(guarded, protocol, init=False) as socket:
+        socket.init(payload={"Authorization": f"Bearer {tokens['viewer']}"})
+        socket.start(EVENTS, variables={"runId": "run"})
+        assert socket.result()["data"]["runEvents"]["events"] == []
+        remove_token(tokens_file, "viewer")
+        write(instance)
+        assert socket.close_code() == 4403
+    until(lambda: guarded.on_loop(lambda: guarded.hub.viewers) == 0)
+
+
+@pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
+def test_no_operation_begins_after_the_end(
+    guarded: LiveServer, tokens: Mapping[str, str], tokens_file: Path, instance: Instance, protocol: str
+) -> None:
+    """On a socket that is open still, a mutation after the token's end isn't carried out."""
+    create(instance)
+    with opened(guarded, protocol, init=False) as socket:
+        socket.init(payload={"Authorization": f"Bearer {tokens['admin']}"})
+        remove_token(tokens_file, "admin")
+        socket.start('mutation { heartbeat(runId: "run") { __typename } }')
+        assert socket.close_code() == 4403
+    found = instance.run("run")
+    assert found is not None
+    assert found.heartbeat_at_us is None
+
+
+def test_an_event_stream_ends_with_its_token(
+    guarded: LiveServer, tokens: Mapping[str, str], tokens_file: Path, instance: Instance
+) -> None:
+    """A stream of server-sent events ends where its token does, without what was written since; asked again, it is
+    401."""
+    create(instance)
+    body = {"query": EVENTS, "variables": {"runId": "run"}}
+    with client_of(guarded, tokens["viewer"]) as http:
+        http.headers["accept"] = "text/event-stream"
+        with http.stream("POST", "/graphql", json=body) as answer:
+            assert answer.status_code == 200
+            lines = answer.iter_lines()
+            assert any('"events":[]' in line for line in lines)
+            remove_token(tokens_file, "viewer")
+            write(instance)
+            assert not any("seq" in line for line in lines)
+        assert http.post("/graphql", json=body).status_code == 401
+    until(lambda: guarded.on_loop(lambda: guarded.hub.viewers) == 0)
