@@ -6,6 +6,7 @@ the run is over its caller sees by the event that ends it.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,29 @@ def by_socket(url: str, run_id: str, after: str | None = None, *, event: str = E
             yield Batch(found["events"], after, found["caughtUp"])
 
 
+def by_stream(url: str, run_id: str, after: str | None = None, *, event: str = EVENT) -> Iterator[Batch]:
+    """A subscription as server-sent events, resumed by the id of its last one."""
+    headers = {"accept": "text/event-stream"} | ({} if after is None else {"last-event-id": after})
+    body = {"query": _LIVE % event, "variables": {"run": run_id}}
+    with (
+        httpx.Client(timeout=PATIENCE_S) as http,
+        http.stream("POST", f"{url}/graphql", json=body, headers=headers) as answer,
+    ):
+        assert answer.status_code == 200, answer.status_code
+        fields: dict[str, str] = {}
+        for line in answer.iter_lines():
+            name, _, value = line.partition(": ")
+            if line:
+                fields[name] = value
+            elif fields.pop(":", None) is None:
+                assert fields["event"] == "next", fields
+                found = _found(json.loads(fields["data"]), "runEvents")
+                assert fields["id"] == found["cursor"]
+                yield Batch(found["events"], fields["id"], found["caughtUp"])
+                fields = {}
+    raise httpx.RemoteProtocolError("The stream ended before the run.")
+
+
 def _found(payload: Any, field: str) -> dict[str, Any]:
     errors = payload.get("errors", [])
     data: dict[str, Any] = (payload.get("data") or {}).get(field) or {}
@@ -100,8 +124,9 @@ TRANSPORTS: dict[str, Walk] = {
     "long poll": partial(by_pages, wait_s=3.0),
     TRANSPORT: partial(by_socket, protocol=TRANSPORT),
     LEGACY: partial(by_socket, protocol=LEGACY),
+    "server-sent events": by_stream,
 }
-"""Every way to walk a run's log. Server-sent events belong here as well: by a Walk of their own."""
+"""Every way to walk a run's log."""
 
 
 class Follower(threading.Thread):
