@@ -6,6 +6,7 @@ A storage that fails is tried again, with growing pauses, while the pipeline goe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -16,8 +17,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from daglens.recorder.problems import Problems
-from daglens.recorder.refused import Refusal, is_needed, lost_events, shrunk, stand_in
-from daglens.storage.errors import EventTooLarge, InvalidName, RunDeleted, RunFull
+from daglens.recorder.refused import (
+    UNFORESEEN_TRIES,
+    is_needed,
+    is_unforeseen,
+    lost_events,
+    shrunk,
+    stand_in,
+    stand_ins,
+)
+from daglens.storage.errors import DaglensError, EventTooLarge, InvalidName, RunDeleted, RunFull
 from daglens.storage.records import EventDraft, Head
 
 
@@ -81,6 +90,7 @@ class EventWriter:
         self._urgent = 0
         self._oldest_s = 0.0
         self._failing = False
+        self._unforeseen = 0
         self._closed = False
         self._hurried = False
         self._stopped: str | None = None
@@ -227,7 +237,7 @@ class EventWriter:
             if not batch:
                 return True
             try:
-                head = self._send_whole(batch)
+                head = self._send_in_time(batch)
             except CannotRecord as error:
                 self.stop(str(error))
                 return True
@@ -243,6 +253,7 @@ class EventWriter:
                     self._queued_chars -= self._queue.popleft()[1]
                     self._settled += 1
                 self._failing = False
+                self._unforeseen = 0
                 self._oldest_s = time.monotonic()
                 if self._dropped:
                     self._queue.append((lost_events(self._dropped), 0))
@@ -254,6 +265,41 @@ class EventWriter:
         except Exception as error:
             self._problems.say("head", f"A message from the event log was not heard: {error}")
         return True
+
+    def _send_in_time(self, batch: list[EventDraft]) -> Head | None:
+        """Send a batch; when it has failed several times for a reason that may never pass, its events one by one."""
+        try:
+            return self._send_whole(batch)
+        except _FINAL:
+            raise
+        except Exception as error:
+            if not is_unforeseen(error):
+                raise
+            self._unforeseen += 1
+            if self._unforeseen < UNFORESEEN_TRIES:
+                raise
+        self._send([])  # raises when it is the storage that fails, whatever it is given
+        head = None
+        for draft in batch:  # ids make what was stored before harmless
+            head = self._send_or_replace(draft)
+        return head
+
+    def _send_or_replace(self, draft: EventDraft) -> Head | None:
+        """Send an event, or in its place what says that it was dropped. A storage that takes neither is the one that
+        fails: its error is raised, and nothing is dropped."""
+        try:
+            return self._send_whole([draft])
+        except _FINAL:
+            raise
+        except Exception as error:
+            if not is_unforeseen(error):
+                raise
+            for instead in stand_ins(draft, error):
+                with contextlib.suppress(Exception):
+                    head = self._send(instead)
+                    self._refused(draft, error)
+                    return head
+            raise
 
     def _send_whole(self, batch: list[EventDraft]) -> Head | None:
         try:
@@ -271,8 +317,9 @@ class EventWriter:
                 head = self._send_whole([draft])
             return head
 
-    def _refused(self, draft: EventDraft, error: Refusal) -> None:
-        self._problems.say("refused", f"An event {draft.event_type} was refused; a note takes its place. {error}")
+    def _refused(self, draft: EventDraft, error: Exception) -> None:
+        why = str(error) if isinstance(error, DaglensError) else f"{type(error).__name__}: {error}"
+        self._problems.say("refused", f"An event {draft.event_type} was refused; a note takes its place. {why}")
 
     def _failed(self, error: Exception) -> None:
         with self._changed:
@@ -315,6 +362,7 @@ class EventWriter:
         self._write_through = True
 
 
+_FINAL: Final = (CannotRecord, RunDeleted, RunFull)
 _IDLE_S: Final = 5.0
 _SIZED_DEPTH: Final = 4
 _writers: weakref.WeakSet[EventWriter] = weakref.WeakSet()

@@ -241,6 +241,54 @@ def test_an_event_with_an_impossible_name_is_replaced(storage, make):
     assert [event.event_type for event in storage.stored] == ["LOG_MESSAGE", "ENGINE_EVENT", "LOG_MESSAGE"]
 
 
+def bad(drafts: Sequence[EventDraft]) -> Exception | None:
+    """A fault of a plug-in that some events meet."""
+    return KeyError("odd") if any(d.data.get("bad") for d in drafts) else None
+
+
+def test_an_event_that_nobody_foresaw_is_replaced(storage, make, capsys):
+    """An event at which the storage fails again and again, for a reason that may never pass, is replaced by a note
+    after a few tries; what is before and behind it is stored, in order, and it is said once."""
+    storage.fail = bad
+    writer = make()
+    for number in range(150):
+        writer.add(draft("LOG_MESSAGE", str(number), {"bad": number in (3, 120)}))
+    assert writer.close(PATIENCE_S) == 0
+    kinds = {event.event_type for event in storage.stored if event.message in ("3", "120")}
+    assert kinds == set()
+    assert [int(m) for m in storage.messages if m.isdecimal()] == [n for n in range(150) if n not in (3, 120)]
+    notes = [index for index, event in enumerate(storage.stored) if event.event_type == "ENGINE_EVENT"]
+    assert notes == [3, 120]
+    assert storage.messages[3] == "Dropped an event 'LOG_MESSAGE': KeyError: 'odd'"
+    assert storage.stored[3].data == {"metadataEntries": [{"label": "message", "text": "3"}]}
+    assert capsys.readouterr().err.count("was refused") == 1
+
+
+def test_an_end_that_nobody_foresaw_is_kept_without_its_data(storage, make):
+    """Where the event ends a step, it is stored bare beside its note."""
+    storage.fail = bad
+    writer = make()
+    writer.add(draft("STEP_SUCCESS", "well", {"bad": True, "durationSeconds": 1.0}, step_key="a"))
+    assert writer.close(PATIENCE_S) == 0
+    assert [event.event_type for event in storage.stored] == ["ENGINE_EVENT", "STEP_SUCCESS"]
+    assert storage.stored[1].data == {"durationSeconds": 1.0}
+
+
+def test_a_storage_that_fails_as_nobody_foresaw_loses_nothing(storage, make):
+    """A storage that fails at everything, whatever its error, is one that is away: it is tried until it is back, and
+    nothing is dropped."""
+    away = threading.Event()
+    away.set()
+    storage.fail = lambda drafts: KeyError("odd") if away.is_set() else None
+    writer = make()
+    for number in range(10):
+        writer.add(say(number))
+    storage.wait_for(lambda: storage.calls > 10)
+    away.clear()
+    assert writer.close(PATIENCE_S) == 0
+    assert storage.messages == [str(number) for number in range(10)]
+
+
 @pytest.mark.parametrize("error", [RunDeleted("run"), CannotRecord("No.")])
 def test_recording_stops_for_good(storage, make, capsys, error):
     """A run that was deleted takes nothing more: said once, and nothing is tried again."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +14,7 @@ from daglens.recorder.destination import InstanceDestination
 from daglens.recorder.problems import Problems
 from daglens.recorder.start import record_new_run
 from daglens.storage.errors import StorageUnavailable
-from daglens.storage.records import NewRun
+from daglens.storage.records import EventDraft, NewRun
 from tests.recorder.conftest import Told, only_run, until
 
 
@@ -42,6 +42,27 @@ def with_fault(instance: Instance, part: str, fault: Callable[[str], BaseExcepti
     """The instance with a faulty storage in the place of one of its four."""
     changes: dict[str, Any] = {part: Faulty(getattr(instance, part), fault)}
     return dataclasses.replace(instance, **changes)
+
+
+class Choosy:
+    """An event log of somebody else, with a bug that some messages meet."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], **options: Any) -> Any:
+        """Stores what isn't bad."""
+        if any("bad" in draft.message for draft in drafts if draft.event_type == "LOG_MESSAGE"):
+            raise KeyError("odd")
+        return self._inner.append(run_id, drafts, **options)
+
+
+def choosy(instance: Instance) -> Instance:
+    """The instance with such an event log."""
+    return dataclasses.replace(instance, events=cast(Any, Choosy(instance.events)))
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +173,35 @@ def test_ctrl_c_while_a_run_begins(instance):
     with pytest.raises(KeyboardInterrupt):
         start_run("p", instance=interrupted)
     assert only_run(instance).status == "CANCELED"
+
+
+def test_a_bug_of_a_plug_in(instance, capsys, monkeypatch):
+    """An event at which a storage fails for ever is replaced by a note, and costs no other event; said once."""
+    monkeypatch.setattr("daglens.recorder.run.END_WAIT_S", 60.0)
+    with start_run("p", instance=choosy(instance)) as run, run.step("a") as step:
+        for text in ("good 1", "bad 2", "good 3"):
+            step.log.info(text)
+    told = Told(instance, run.run_id)
+    assert [e.message for e in told.all("LOG_MESSAGE")] == ["good 1", "good 3"]
+    assert told.one("ENGINE_EVENT").message == "Dropped an event 'LOG_MESSAGE': KeyError: 'odd'"
+    assert (told.types[3], told.status) == ("ENGINE_EVENT", "SUCCESS")
+    assert capsys.readouterr().err.count("daglens: An event LOG_MESSAGE was refused") == 1
+
+
+def test_a_time_that_no_storage_takes(local, monkeypatch):
+    """An event with a time beyond 64 bits is replaced by a note with a time of now; what ends a step still ends it."""
+    monkeypatch.setattr("daglens.recorder.run.END_WAIT_S", 60.0)
+    with start_run("p", instance=local) as run:
+        for event_type in ("STEP_START", "STEP_SUCCESS", "STEP_INPUT"):
+            run._recording.record(EventDraft(event_type, message="odd", step_key="a", timestamp_us=2**70))
+    told = Told(local, run.run_id)
+    assert told.types == [
+        "RUN_START",
+        *["ENGINE_EVENT", "STEP_START", "ENGINE_EVENT", "STEP_SUCCESS"],
+        "ENGINE_EVENT",
+        "RUN_SUCCESS",
+    ]
+    assert (told.status, told.step_status("a")) == ("SUCCESS", "SUCCESS")
 
 
 def test_an_event_that_is_too_large(instance, capsys):

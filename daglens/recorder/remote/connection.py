@@ -21,11 +21,17 @@ MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 _DENIED: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN"})
 _CLOSED: Final = (ConnectionError, http.client.BadStatusLine)
+_FAILED: Final = frozenset({"INTERNAL", "STORAGE_UNAVAILABLE"})
+"""A server can't tell a storage that is away from one with a bug, so neither can we."""
 _BAD_INPUT: Final = frozenset({"BAD_USER_INPUT"})
 
 
 class ServerAway(Exception):
     """The server can't be reached, or what it answers is no answer: try again later. Its text is a sentence."""
+
+
+class ServerFailed(ServerAway):
+    """The server failed at this request, or its storage did: it is away, or what was sent is what it can't take."""
 
 
 class AccessDenied(ServerAway):
@@ -272,7 +278,8 @@ def _data(status: int, answer: bytes) -> dict[str, Any]:
     if told or errors or status != 200 or not isinstance(data, dict):
         if body is None or not (told or isinstance(data, dict)):
             raise ServerAway(f"The answer (status {status}) is not that of a daglens server. Is the address right?")
-        raise ServerAway(f"The server failed (status {status}){_told(told)}")
+        failed = ServerFailed if codes & _FAILED else ServerAway
+        raise failed(f"The server failed (status {status}){_told(told)}")
     return data
 
 

@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from daglens.recorder.remote.connection import InputRefused, ServerAway
+from daglens.recorder.refused import UNFORESEEN_TRIES
+from daglens.recorder.remote.connection import InputRefused, ServerAway, ServerFailed
 from daglens.recorder.remote.log_delivery import LogDelivery
 from daglens.recorder.remote.operations import RunSeen, Server
 from daglens.recorder.remote.records import EVENT, TAGS, SpooledRecord, engine_event, is_run_end
@@ -65,6 +66,7 @@ class Delivery:
         batch, damaged = self._batch()
         if batch:
             self._send_batch(batch)
+            self.sent.failures = 0
             self.sent.offset = batch[-1].end
             self.sent.run_ended = self.sent.run_ended or any(is_run_end(record.json) for record in batch)
         elif not damaged:
@@ -205,13 +207,28 @@ class Delivery:
             except InputRefused as error:
                 self._note(f"tags-{self.sent.segment}-{batch[0].end}", f"Tags were not added: {error}")
         else:
-            self._report([record.json for record in batch if record.kind == EVENT], set())
+            events = [record.json for record in batch if record.kind == EVENT]
+            try:
+                self._report(events, set())
+            except ServerFailed as error:
+                self.sent.failures += 1
+                self._save(str(error))
+                if self.sent.failures < UNFORESEEN_TRIES:
+                    raise
+                # An event that the server fails at must not hold up for ever what comes behind it. But a server that
+                # fails at anything is away: then this raises.
+                try:
+                    self.sign_of_life()
+                except ServerFailed as away:
+                    raise ServerAway(str(away)) from away
+                self._report(events, set(), takes_apart=True)
 
-    def _report(self, events: list[bytes], replaced: set[int]) -> None:
+    def _report(self, events: list[bytes], replaced: set[int], *, takes_apart: bool = False) -> None:
         """Report events; one that is refused is replaced by a note of it, the rest goes on.
 
         Args:
             replaced: Indices of those that are such notes.
+            takes_apart: An event that the server fails at counts as refused, if the server takes the note.
         """
         while events:
             try:
@@ -220,14 +237,20 @@ class Delivery:
                     self.sent.reported = True
                     self._is_repeat = False
                     return
-            except InputRefused as error:
+            except (InputRefused, ServerFailed) as failure:
+                if isinstance(failure, InputRefused):
+                    error = failure
+                elif takes_apart and not (len(events) == 1 and replaced):
+                    error = InputRefused(str(failure))
+                else:
+                    raise
                 if error.code == "RUN_FULL":
                     raise RunGone(f"{error} Recording stops; the pipeline goes on.") from None
                 index = _index(error, len(events))
                 if index is None:
                     # It doesn't say which one: look in each half.
                     half = len(events) // 2
-                    self._report(events[:half], {i for i in replaced if i < half})
+                    self._report(events[:half], {i for i in replaced if i < half}, takes_apart=takes_apart)
                     events, replaced = events[half:], {i - half for i in replaced if i >= half}
                 elif index in replaced:
                     self._tell(

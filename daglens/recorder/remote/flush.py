@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from daglens.recorder.remote.address import InvalidServerAddress, ServerAddress, Token
-from daglens.recorder.remote.connection import AccessDenied, GraphQLConnection, InputRefused, ServerAway
+from daglens.recorder.remote.connection import AccessDenied, GraphQLConnection, InputRefused, ServerAway, ServerFailed
 from daglens.recorder.remote.delivery import Delivery, RunGone, RunUnknown
 from daglens.recorder.remote.operations import Server
 from daglens.recorder.remote.spool_files import About, SpoolFiles
@@ -112,7 +112,7 @@ def flush(
             except RunGone as error:
                 files.remove()
                 yield Flushed(found, str(error), gone=True)
-            except (AccessDenied, RunUnknown, InputRefused, DaglensError, OSError) as error:
+            except (AccessDenied, RunUnknown, InputRefused, ServerFailed, DaglensError, OSError) as error:
                 yield Flushed(found, str(error))
             except ServerAway as error:
                 away[address.url] = str(error)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from daglens.recorder.problems import Problems
-from daglens.recorder.remote.connection import AccessDenied, InputRefused, ServerAway
+from daglens.recorder.refused import UNFORESEEN_TRIES
+from daglens.recorder.remote.connection import AccessDenied, InputRefused, ServerAway, ServerFailed
 from daglens.recorder.remote.delivery import Delivery, RunGone, RunUnknown
 from daglens.recorder.remote.operations import RunSeen, Server
 from daglens.recorder.remote.outbox import Outbox
@@ -75,6 +77,7 @@ class Sender:
         self._delivery = Delivery(outbox.files, outbox.about, server, problems.say)
         self._guest: Delivery | None = None
         self._skipped: set[str] = set()
+        self._guest_failures: Counter[str] = Counter()
         self._earlier_at = self._guests_at = 0.0
         self._last_seen: RunSeen | None = None
         self._seen_at = 0.0
@@ -310,6 +313,10 @@ class Sender:
                     pass
             except (AccessDenied, RunUnknown, InputRefused) as error:
                 delivery.failed(str(error))
+            except ServerFailed as error:
+                delivery.failed(str(error))
+                if files.waiting_events():
+                    raise  # ours come behind them
             finally:
                 files.release()
         self._earlier_at = now + self._pace.look_for_orphans_s
@@ -327,10 +334,14 @@ class Sender:
         try:
             if self._send_piece(self._guest):
                 return True
-        except (AccessDenied, RunUnknown, InputRefused) as error:
+        except (AccessDenied, RunUnknown, InputRefused, ServerFailed) as error:
             # Not ours to make a fuss about: `daglens recorder status` tells.
             self._guest.failed(str(error))
-            self._skipped.add(self._guest.files.name)
+            name = self._guest.files.name
+            self._guest_failures[name] += 1
+            if not isinstance(error, ServerFailed) or self._guest_failures[name] > UNFORESEEN_TRIES:
+                self._skipped.add(name)
+            self._guests_at = time.monotonic() + self._pace.look_for_orphans_s
         except ServerAway:
             self._drop_guest()
             raise

@@ -79,6 +79,7 @@ class Sent:
         reported: The server has taken something for the run.
         segment, offset: Events before this place are there.
         run_ended: The end of the run is among them.
+        failures: So often in a row the server itself failed at the next ones.
         logs: By file name.
         problem: Why it isn't further, as a sentence.
     """
@@ -88,6 +89,7 @@ class Sent:
     segment: int = 1
     offset: int = 0
     run_ended: bool = False
+    failures: int = 0
     logs: dict[str, LogSent] = field(default_factory=dict)
     problem: str | None = None
 

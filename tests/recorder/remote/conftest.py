@@ -12,7 +12,7 @@ from daglens.recorder.remote import destination
 from daglens.recorder.remote.sender import SenderPace
 from daglens.recorder.remote.spool_folder import SPOOL_VARIABLE, SpoolFolder
 from daglens.testing.server import LiveServer, serve_in_thread
-from tests.recorder.conftest import Told
+from tests.recorder.conftest import PATIENCE_S, Told
 from tests.recorder.remote.gate import Gate, gate_to
 
 
@@ -34,13 +34,21 @@ QUICK = SenderPace(
 
 @pytest.fixture
 def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SpoolFolder:
-    """The spools of this test; senders look and try again quickly."""
+    """The spools of this test; senders look and try again quickly, and the end of a run waits for a server as long as a
+    loaded machine may take. See `server_stays_away`."""
     monkeypatch.setenv(SPOOL_VARIABLE, str(tmp_path / "spool"))
     for name in ("DAGLENS_TO", "DAGLENS_TOKEN", "DAGLENS_TOKEN_FILE", "DAGLENS_SPOOL_MAX_BYTES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(destination, "DEFAULT_PACE", QUICK)
-    monkeypatch.setattr(destination, "FINISH_AWAY_S", 1.0)
+    monkeypatch.setattr(destination, "FINISH_S", PATIENCE_S)
+    monkeypatch.setattr(destination, "FINISH_AWAY_S", PATIENCE_S)
     return SpoolFolder()
+
+
+@pytest.fixture
+def server_stays_away(spool: SpoolFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a run waits a moment for a server that is away: it doesn't come back in this test."""
+    monkeypatch.setattr(destination, "FINISH_AWAY_S", 0.3)
 
 
 @pytest.fixture

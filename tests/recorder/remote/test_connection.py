@@ -17,7 +17,7 @@ import pytest
 
 import daglens
 from daglens.recorder.remote.address import InvalidServerAddress, InvalidToken, ServerAddress, Token
-from daglens.recorder.remote.connection import AccessDenied, GraphQLConnection, InputRefused, ServerAway
+from daglens.recorder.remote.connection import AccessDenied, GraphQLConnection, InputRefused, ServerAway, ServerFailed
 from daglens.recorder.remote.operations import Server, rfc3339
 from daglens.storage.errors import LogGap, RunConflict, RunDeleted, RunNotFound
 from daglens.storage.records import ComputeIO, LogKey
@@ -165,7 +165,7 @@ WAYS: dict[str, tuple[Any, type[Exception], str]] = {
     "redirect": ((308, "text/plain", b""), ServerAway, "redirect"),
     "HTML": ((200, "text/html", b"<html>"), ServerAway, "Is the address right?"),
     "404": ((404, "application/json", b'{"detail": "Not Found"}'), ServerAway, "Is the address right?"),
-    "bug": (error("INTERNAL", "Went wrong."), ServerAway, "Went wrong."),
+    "bug": (error("INTERNAL", "Went wrong."), ServerFailed, "Went wrong."),
     "errors that are none": ((200, "application/json", b'{"errors": 7, "data": {}}'), ServerAway, "failed"),
     "not UTF-8": ((200, "application/json", b"\xff\xfe"), ServerAway, "Is the address right?"),
 }
@@ -354,6 +354,7 @@ def test_proxies(answers: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
         connection.execute("{ version }", {})
 
 
+@pytest.mark.usefixtures("server_stays_away")
 def test_a_token_in_the_open(spool, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token for another machine over http is warned of, once; for this machine, or without a token, it isn't."""
     monkeypatch.setattr("daglens.recorder.remote.destination.SETTLE_S", 0.1)

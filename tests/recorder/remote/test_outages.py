@@ -180,6 +180,7 @@ def test_a_server_that_does_not_answer(
     assert (messages(told), told.status) == (["message"], "SUCCESS")
 
 
+@pytest.mark.usefixtures("server_stays_away")
 def test_what_a_process_leaves_behind(instance: Instance, gate: Gate, spool: SpoolFolder, capsys) -> None:
     """A run whose server never was there is kept whole, with its time; it is said how much waits, and how it is sent.
     Sent later, the run is as it would have been."""
@@ -208,6 +209,7 @@ def test_what_a_process_leaves_behind(instance: Instance, gate: Gate, spool: Spo
     )
 
 
+@pytest.mark.usefixtures("server_stays_away")
 def test_a_later_recorder_sends_it(instance: Instance, gate: Gate, spool: SpoolFolder) -> None:
     """The next recorder for the same server sends what earlier ones could not, of other runs too."""
     gate.fall()
@@ -220,6 +222,7 @@ def test_a_later_recorder_sends_it(instance: Instance, gate: Gate, spool: SpoolF
     assert Told(instance, first.run_id).log("a") == "output\n"
 
 
+@pytest.mark.usefixtures("server_stays_away")
 def test_steps_of_a_script_while_the_server_is_away(instance: Instance, gate: Gate, spool: SpoolFolder) -> None:
     """Parts of one run by processes one after the other: whoever reaches the server first sends the earlier parts
     before its own, and attempts are counted on."""
@@ -323,6 +326,7 @@ def test_a_server_that_lost_the_run(instance: Instance, gate: Gate, spool: Spool
         assert Told(second, run.run_id).log("a") == "output\n"
 
 
+@pytest.mark.usefixtures("server_stays_away")
 def test_an_unknown_run(instance: Instance, gate: Gate, spool: SpoolFolder, capsys) -> None:
     """A part of a run that the server doesn't have waits, which is said: whoever began the run may not have sent it
     yet. When the run is there, the part is sent."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 import pytest
 
 import daglens
 from daglens.instance import Instance
+from daglens.recorder.remote import destination
+from daglens.recorder.remote.address import Token
+from daglens.recorder.remote.flush import flush
 from daglens.recorder.remote.spool_folder import SpoolFolder
-from daglens.storage.records import NewRun
+from daglens.storage.records import EventDraft, NewRun
+from daglens.testing.server import serve_in_thread
 from tests.recorder.conftest import Told
 from tests.recorder.remote.conftest import dense
-from tests.recorder.remote.gate import Answer, Gate, Request, answered, error
+from tests.recorder.remote.gate import Answer, Gate, Request, answered, error, gate_to
+from tests.recorder.test_storage_trouble import choosy
 
 pytestmark = pytest.mark.usefixtures("spool")
 
@@ -139,6 +145,67 @@ def test_a_refusal_is_stable(instance: Instance, gate: Gate) -> None:
     assert lost
     assert dense(told)
     assert len(notes(told)) == 1
+
+
+def test_a_bug_of_the_server_s_plug_in(instance: Instance, capsys) -> None:
+    """Events at which the server itself fails again and again are replaced by notes; what comes behind goes on."""
+    with serve_in_thread(choosy(instance)) as server, gate_to(server.url) as gate:
+        run, texts = recorded(gate, 50)
+    told = Told(instance, run.run_id)
+    assert dense(told)
+    assert [e.message for e in told.all("LOG_MESSAGE")] == [text for text in texts if "good" in text]
+    assert [index for index, event_type in enumerate(told.types) if event_type == "ENGINE_EVENT"] == [3, 5]
+    assert told.status == "SUCCESS"
+    said = capsys.readouterr().err
+    assert said.count("daglens: An event LOG_MESSAGE was refused") == 1
+
+
+def test_a_bug_that_a_dead_recorder_met(
+    instance: Instance, spool: SpoolFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is when a flush sends them, after the recorder ended."""
+    monkeypatch.setattr(destination, "FINISH_AWAY_S", 0.0)
+    with serve_in_thread(choosy(instance)) as server, gate_to(server.url) as gate:
+        gate.fall()
+        run, texts = recorded(gate)
+        gate.raise_()
+        assert [done.problem for done in flush(spool, Token.none(), pauses_s=(0.0, 0.0))] == [None]
+    told = Told(instance, run.run_id)
+    assert dense(told) and told.status == "SUCCESS"
+    assert [e.message for e in told.all("LOG_MESSAGE")] == [text for text in texts if "good" in text]
+
+
+@pytest.mark.parametrize("code", ["INTERNAL", "STORAGE_UNAVAILABLE"])
+def test_a_server_that_fails_at_everything(instance: Instance, gate: Gate, code: str) -> None:
+    """A server that fails at every event, and at the notes, too, is one that is away: nothing is dropped."""
+    failed = threading.Event()
+    tries: list[Request] = []
+
+    def behave(request: Request) -> Answer:
+        if request.field == "reportEvents" and not failed.is_set():
+            tries.append(request)
+            if len(tries) > 10:
+                failed.set()
+            return error(code, "It failed.")
+        return request.forward()
+
+    gate.behave = behave
+    with daglens.start_run("p", to=gate.url) as run, run.step("a") as step:
+        for n in range(5):
+            step.log.info("message %d", n)
+        assert failed.wait(60)
+    told = Told(instance, run.run_id)
+    assert dense(told) and told.status == "SUCCESS"
+    assert [e.message for e in told.all("LOG_MESSAGE")] == [f"message {n}" for n in range(5)]
+    assert notes(told) == []
+
+
+def test_a_time_that_no_server_takes(instance: Instance, gate: Gate) -> None:
+    """An event whose time the API can't say is replaced by a note here already."""
+    with daglens.start_run("p", to=gate.url) as run:
+        run._recording.record(EventDraft("STEP_INPUT", message="odd", step_key="a", timestamp_us=2**70))
+    told = Told(instance, run.run_id)
+    assert (told.types, told.status) == (["RUN_START", "ENGINE_EVENT", "RUN_SUCCESS"], "SUCCESS")
 
 
 def test_events_too_large_for_any_storage(instance: Instance, gate: Gate, capsys) -> None:

@@ -77,6 +77,7 @@ def test_no_bound_is_overdrawn_without_end(spool: SpoolFolder, gate: Gate) -> No
     box.files.release()
 
 
+@pytest.mark.usefixtures("server_stays_away")
 def test_output_beyond_the_bound(
     instance: Instance, gate: Gate, spool: SpoolFolder, capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
