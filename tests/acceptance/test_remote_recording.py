@@ -160,11 +160,15 @@ def test_a_server_that_stops_twice(server: Server, start: Callable[..., Any], tm
 
 
 def test_a_recorder_that_is_killed_during_an_outage(server: Server, start: Callable[..., Any], tmp_path: Path) -> None:
-    """A recorder is killed while the server is killed: after `daglens recorder flush` the run is whole up to there."""
+    """The server is stopped twice, and in the second outage the recorder is killed: after `daglens recorder flush` the
+    run is whole up to there, each event once."""
     pipeline = start(str(PIPELINE), server.url, "r", str(tmp_path / "never"))
-    until_stored(server.home, 100)
-    server.end(signal.SIGKILL)
-    until_waiting(tmp_path)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        until_stored(server.home, 100)
+        server.end(number)
+        until_waiting(tmp_path)
+        if number == signal.SIGTERM:
+            server.start()
     pipeline.send_signal(signal.SIGKILL)
     pipeline.wait()
     server.start()
