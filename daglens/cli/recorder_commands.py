@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daglens.cli.options import Json, TokenFile
+from daglens.cli.leftover_logs import finish_leftover_logs
+from daglens.cli.options import InstanceHome, Json, TokenFile
 
 if TYPE_CHECKING:
     from daglens.recorder.remote.flush import Flushed, Waiting
@@ -45,10 +46,12 @@ def flush(
         typer.Option("--instead-of", metavar="URL", help="Send to --to what was meant for this address: it has moved."),
     ] = None,
     token_file: TokenFile = None,
+    instance_home: InstanceHome = None,
 ) -> None:
     """Send what dead processes left. What a living one records it sends itself.
 
-    Exit code 1 when something could not be sent: it stays, and can be sent later.
+    Without --to also compute logs, to the object store that dagster.yaml names. Exit code 1 when something could not
+    be sent: it stays, and can be sent later.
     """
     from daglens.recorder.remote.address import ServerAddress, Token
     from daglens.recorder.remote.flush import flush as flush_spools
@@ -63,14 +66,22 @@ def flush(
     target = None if to is None else ServerAddress.parse(to)
     meant_for = target.url if target is not None and instead_of is None else instead_of and _url(instead_of)
     outcomes = flush_spools(folder, token, url=meant_for, to=target, say=lambda text: typer.echo(text, err=True))
-    left = _tell(outcomes)
+    try:
+        count, left = _tell(outcomes)
+        logs = None if to is not None else finish_leftover_logs(instance_home)
+    except KeyboardInterrupt:
+        typer.echo(f"daglens: stopped. The rest waits in {folder.path}; the same command sends it.", err=True)
+        raise typer.Exit(130) from None
     if left:
         typer.echo(f"daglens: {left} of these could not be sent, and wait in {folder.path}.", err=True)
+    if not count and logs in (None, (0, 0)):
+        typer.echo("Nothing to send.")
+    if left or (logs is not None and logs[1]):
         raise typer.Exit(1)
 
 
-def _tell(outcomes: Iterable[Flushed]) -> int:
-    """Say what becomes of each spool; how many are left."""
+def _tell(outcomes: Iterable[Flushed]) -> tuple[int, int]:
+    """Say what becomes of each spool; how many there were, and how many are left."""
     from daglens.cli.output import size
 
     count = left = 0
@@ -86,9 +97,7 @@ def _tell(outcomes: Iterable[Flushed]) -> int:
         else:
             left += 1
             typer.echo(f"{name}: {what} wait. {outcome.problem}", err=True)
-    if not count:
-        typer.echo("Nothing to send.")
-    return left
+    return count, left
 
 
 def _refuse_to_scatter(folder: SpoolFolder, token_given: bool) -> None:

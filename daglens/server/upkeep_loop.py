@@ -1,20 +1,27 @@
-"""What a server does for its instance beside answering: projection and the presumed failure of silent runs."""
+"""What a server does for its instance beside answering: projection, the presumed failure of silent runs, leftovers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from daglens import upkeep
 from daglens.instance import Instance
+from daglens.storage.contract import Leftovers
 
 log = logging.getLogger("daglens.server")
 
 
 async def keep_up(instance: Instance, interval_s: float) -> None:
-    """Until cancelled: at once and every `interval_s` seconds re-project and reap, in a thread."""
+    """Until cancelled: at once and every `interval_s` seconds re-project, reap and finish leftovers, in a thread."""
     # Silence counts from here: a server that was down presumes nothing at once (design 9).
     watching_since_us: int | None = None
+    finishers = [
+        _Finisher(storage, instance.sections[name].clean)
+        for name, storage in instance.storages.items()
+        if isinstance(storage, Leftovers)
+    ]
     while True:
         try:
             if watching_since_us is None:
@@ -22,6 +29,8 @@ async def keep_up(instance: Instance, interval_s: float) -> None:
             await asyncio.to_thread(_round, instance, watching_since_us)
         except Exception as error:
             log.warning("Upkeep is tried again in %g s: %s", interval_s, error)
+        for finisher in finishers:
+            await asyncio.to_thread(finisher.round)
         await asyncio.sleep(interval_s)
 
 
@@ -31,3 +40,31 @@ def _round(instance: Instance, watching_since_us: int) -> None:
         log.info("%d runs' rows were behind their event logs", healed)
     for run_id in upkeep.reap(instance, watching_since_us=watching_since_us):
         log.warning("Run %r is presumed dead: its recorder has fallen silent", run_id)
+
+
+class _Finisher:
+    """Finishes what dead processes of this machine left to one storage, and tells of it in the server's log."""
+
+    def __init__(self, storage: Leftovers, clean: Callable[[str], str]) -> None:
+        """`clean` takes the storage's secrets out of a text."""
+        self._storage = storage
+        self._clean = clean
+        self._told = ""
+
+    def round(self) -> None:
+        """Begin with what is new; tell what is done, and what is wrong, once. Never raises."""
+        wrong = ""
+        try:
+            # It goes on in threads of the storage: neither upkeep nor the end of the server waits for it.
+            state = self._storage.finish_leftovers(0)
+        except Exception as error:
+            wrong = f"What processes that died have left can't be finished: {error}"
+        else:
+            if state.finished:
+                log.info("%d %s, left by processes that died, are sent", state.finished, state.what)
+            if state.problem is not None:
+                wrong = f"{state.left} {state.what}, left by processes that died, wait: {state.problem}"
+        wrong = self._clean(wrong)
+        if wrong and wrong != self._told:
+            log.warning("%s", wrong)
+        self._told = wrong
