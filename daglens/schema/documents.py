@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from contextlib import suppress
 
-from graphql import GraphQLError
+from graphql import GraphQLError, OperationDefinitionNode
 from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.types import ExecutionContext
 
 CACHED_DOCUMENTS = 256
 
@@ -36,5 +37,14 @@ class ValidatedOnce(ValidationCache):
         found = self.cached_validate_document(
             context.schema._schema, context.graphql_document, context.validation_rules
         )
-        context.pre_execution_errors = list(found)
+        context.pre_execution_errors = list(found) or _unnamed(context)
         yield
+
+
+def _unnamed(context: ExecutionContext) -> list[GraphQLError]:
+    """What is wrong with a request for one of several operations that doesn't say which: strawberry takes the first."""
+    document = context.graphql_document
+    if context._provided_operation_name is not None or document is None:
+        return []
+    operations = sum(isinstance(definition, OperationDefinitionNode) for definition in document.definitions)
+    return [] if operations < 2 else [GraphQLError("The document has several operations: say which by operationName.")]

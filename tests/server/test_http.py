@@ -113,6 +113,7 @@ def test_negotiation(shared_http: httpx.Client, accept: str | None, expected: st
     [
         {"query": "{"},
         {"query": "{ nothing }"},
+        {"query": "query A { version } query B { version }"},
         {"query": "query($id: ID!) { runOrError(runId: $id) { __typename } }", "variables": {"id": None}},
     ],
 )

@@ -160,6 +160,7 @@ def test_mutation_by_get(http: httpx.Client, instance: Instance) -> None:
         ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
         ("subscription { version }", "GRAPHQL_VALIDATION_FAILED"),
         (EVENTS.replace("($runId: ID!", "($runId: ID!, $n: Int!"), "BAD_USER_INPUT"),
+        ("query A { version } query B { version }", "GRAPHQL_VALIDATION_FAILED"),
         ("fragment F on Query { version }", "BAD_USER_INPUT"),
         ("{" * 20_000, "GRAPHQL_PARSE_FAILED"),
     ],

@@ -9,10 +9,12 @@ from socket import SHUT_RDWR
 from typing import Any
 
 import pytest
+from strawberry.extensions import SchemaExtension
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from daglens.instance import Instance
+from daglens.schema.build import build_schema
 from daglens.storage.records import EventDraft
 from daglens.testing.server import LiveServer
 from tests.server.conftest import EVENTS, LEGACY, TRANSPORT, Serve, Socket, create, opened, until, write
@@ -47,6 +49,21 @@ def test_queries_and_mutations(socket: Socket) -> None:
     assert [message["type"] for message in got].count("complete") == 2
 
 
+def test_extensions_of_a_request(socket: Socket, server: LiveServer) -> None:
+    """`extensions` of an operation reach what looks at them, as over HTTP (weaknesses 37)."""
+    server.app.state.served.schema = build_schema(extensions=[ToldExtensions])
+    socket.start("{ version }", extensions={"asked": 17})
+    assert socket.result()["extensions"] == {"told": {"asked": 17}}
+
+
+class ToldExtensions(SchemaExtension):
+    """Answers with the extensions that came with the operation."""
+
+    def get_results(self) -> dict[str, Any]:
+        """See SchemaExtension."""
+        return {"told": self.execution_context.operation_extensions}
+
+
 @pytest.mark.parametrize("payload", [{}, {"payload": None}, {"payload": {"token": "x"}}])
 @pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
 def test_connection_init(shared_server: LiveServer, protocol: str, payload: dict[str, Any]) -> None:
@@ -68,6 +85,10 @@ def test_connection_init(shared_server: LiveServer, protocol: str, payload: dict
         None,
         [],
         {"query": "{ version }", "variables": []},
+        {"query": "{ version }", "variables": "{}"},
+        {"query": "{ version }", "operationName": 3},
+        {"query": "{ version }", "extensions": []},
+        {"query": "query A { version } query B { version }"},
     ],
     ids=str,
 )
