@@ -6,10 +6,11 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from daglens.storage.drafts import PreparedEvent, without_duplicates
 from daglens.storage.errors import RunDeleted, RunFull
-from daglens.storage.fold import fold, step_keys_of
+from daglens.storage.fold import Tally, fold, step_keys_of, tally
 from daglens.storage.records import MAX_SEQ, Appended, Head, StepState
 from daglens.storage.sql.rows import (
     HEAD_COLUMNS,
@@ -38,6 +39,20 @@ UPDATE event_heads SET
     steps_in_progress = ?, steps_succeeded = ?, steps_failed = ?, steps_skipped = ?,
     materializations = ?, expectations = ?, expectations_failed = ?, heard_at_us = ?
 WHERE run_key = ?
+"""
+
+_MOVE_HEAD = "UPDATE event_heads SET last_seq = ?, heard_at_us = ? WHERE run_key = ?"
+
+_MOVE_COUNTS = """
+UPDATE event_heads SET last_seq = ?, heard_at_us = ?, materializations = ?, expectations = ?, expectations_failed = ?
+WHERE run_key = ?
+"""
+
+_HAS_STEP = "SELECT 1 FROM event_steps WHERE run_key = ? AND step_key = ?"
+
+_COUNT_IN_STEP = """
+UPDATE event_steps SET materializations = materializations + ?, expectations = expectations + ?
+WHERE run_key = ? AND step_key = ?
 """
 
 _INSERT_EVENT = """
@@ -93,7 +108,12 @@ def append_batch(connection: sqlite3.Connection, batch: Batch, *, all_new: bool)
         RunDeleted: The head is closed.
         RunFull: There are too many. With `all_new` some of them may be duplicates.
     """
-    run_key, head = _head(connection, batch.run_id)
+    row = connection.execute(SELECT_HEAD, (batch.run_id,)).fetchone()
+    if row is not None and all_new and (counted := tally(batch.events)) is not None:
+        appended = _append_counting(connection, batch, row, counted)
+        if appended is not None:
+            return appended
+    run_key, head = _made_head(connection, batch.run_id) if row is None else (row[0], head_of(row))
     if head.deleted:
         raise RunDeleted(batch.run_id)
     new = batch.events if all_new else without_duplicates(batch.events, _known_ids(connection, run_key, batch.events))
@@ -104,13 +124,7 @@ def append_batch(connection: sqlite3.Connection, batch: Batch, *, all_new: bool)
     # max: the clock was read before the lock was had, and another writer may have been heard later.
     heard_at_us = max(batch.now_us, head.heard_at_us or 0) if batch.heard else None
     folded = fold(head, steps, new, heard_at_us)
-    connection.executemany(
-        _INSERT_EVENT,
-        [
-            (run_key, seq, e.event_id, e.event_type, e.step_key, e.level, e.timestamp_us, e.message, e.data_json)
-            for seq, e in enumerate(new, head.last_seq + 1)
-        ],
-    )
+    _insert(connection, run_key, head.last_seq, new)
     if folded.steps:
         connection.executemany(_UPSERT_STEP, [(run_key, *step_values(step)) for step in folded.steps.values()])
     connection.execute(_UPDATE_HEAD, (*head_values(folded.head), run_key))
@@ -127,10 +141,59 @@ def append_batch(connection: sqlite3.Connection, batch: Batch, *, all_new: bool)
     )
 
 
-def _head(connection: sqlite3.Connection, run_id: str) -> tuple[int, Head]:
-    row = connection.execute(SELECT_HEAD, (run_id,)).fetchone()
-    if row is not None:
-        return row[0], head_of(row)
+def _append_counting(
+    connection: sqlite3.Connection, batch: Batch, row: tuple[Any, ...], counted: Tally
+) -> Appended | None:
+    """Store a batch that only counts, from the head's row as it is; None when `fold` is needed after all.
+
+    Most appends are of this kind, and with one event each, folding takes as long as storing.
+    """
+    run_key, last_before = row[0], row[3]
+    count = len(batch.events)
+    is_deleted = row[17] is not None
+    if is_deleted or last_before + count > MAX_SEQ or not _has_steps(connection, run_key, counted.step_keys):
+        return None
+    # max: the clock was read before the lock was had, and another writer may have been heard later.
+    heard_at_us = max(batch.now_us, row[16] or 0) if batch.heard else row[16]
+    last = last_before + count
+    _insert(connection, run_key, last_before, batch.events)
+    if counted.counts:
+        counts = (
+            row[13] + counted.materializations,
+            row[14] + counted.expectations,
+            row[15] + counted.expectations_failed,
+        )
+        connection.execute(_MOVE_COUNTS, (last, heard_at_us, *counts, run_key))
+        connection.executemany(
+            _COUNT_IN_STEP, [(made, met, run_key, key) for key, (made, met) in counted.by_step.items()]
+        )
+        row = (*row[:13], *counts, *row[16:])
+    else:
+        connection.execute(_MOVE_HEAD, (last, heard_at_us, run_key))
+    head = head_of((*row[:3], last, *row[4:16], heard_at_us, None))
+    return Appended(count, batch.given - count, last_before + 1, last, head)
+
+
+def _has_steps(connection: sqlite3.Connection, run_key: int, keys: Sequence[str]) -> bool:
+    return all(connection.execute(_HAS_STEP, (run_key, key)).fetchone() for key in keys)
+
+
+def _insert(connection: sqlite3.Connection, run_key: int, last_before: int, events: Sequence[PreparedEvent]) -> None:
+    if len(events) == 1:
+        (e,) = events
+        values = (e.event_id, e.event_type, e.step_key, e.level, e.timestamp_us, e.message, e.data_json)
+        connection.execute(_INSERT_EVENT, (run_key, last_before + 1, *values))
+        return
+    connection.executemany(
+        _INSERT_EVENT,
+        [
+            (run_key, seq, e.event_id, e.event_type, e.step_key, e.level, e.timestamp_us, e.message, e.data_json)
+            for seq, e in enumerate(events, last_before + 1)
+        ],
+    )
+
+
+def _made_head(connection: sqlite3.Connection, run_id: str) -> tuple[int, Head]:
     incarnation = secrets.token_hex(8)
     run_key = connection.execute(INSERT_HEAD, (run_id, incarnation)).lastrowid
     assert run_key is not None
