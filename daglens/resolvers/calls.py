@@ -79,7 +79,7 @@ class StorageCalls:
             raise
         except Exception as error:
             # A client can't tell a driver's error from a plug-in's bug; the server's log has the traceback of both.
-            raise StorageUnavailable("The server's log says more.") from error
+            raise StorageUnavailable("The server's log says more.", foreseen=False) from error
 
 
 def _size(storage: Storage) -> int:

@@ -137,7 +137,7 @@ class Feed(ABC):
     async def _pause(self, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
-            bug = None if isinstance(error, StorageUnavailable) else error
+            bug = None if isinstance(error, StorageUnavailable) and error.foreseen else error
             log.warning("%s: %s Its viewers wait; it is tried until it answers.", self.name, error, exc_info=bug)
         await asyncio.sleep(min(self.settings.retry_most_s, self.settings.poll_s * 2 ** min(self._failures, 20)))
         self._wake.set()

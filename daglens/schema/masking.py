@@ -10,7 +10,7 @@ from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
 from daglens.schema.scalars import NotOfScalar
-from daglens.storage.errors import DaglensError
+from daglens.storage.errors import DaglensError, StorageUnavailable
 
 log = logging.getLogger("daglens.server")
 
@@ -21,7 +21,7 @@ BAD_USER_INPUT = "BAD_USER_INPUT"
 
 _REQUEST_WRONG = (GraphQLError, NotOfScalar, CannotGetOperationTypeError, InvalidOperationTypeError)
 _FAILURES = frozenset({INTERNAL, "STORAGE_UNAVAILABLE", "STORAGE_SCHEMA_MISMATCH"})
-"""What the server's operator has to look at: logged as errors, with their traceback."""
+"""What the server's operator has to look at: logged as errors."""
 
 
 def masked(errors: Iterable[GraphQLError], clean: "Cleaner") -> list[GraphQLError]:
@@ -98,8 +98,11 @@ def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
 
 def _log(error_id: str, code: str, error: GraphQLError, cause: BaseException | None, clean: Cleaner) -> None:
     where = ".".join(str(part) for part in error.path or ())
-    if code in _FAILURES:
-        raised = cause or error
+    raised = cause or error
+    if isinstance(raised, StorageUnavailable) and raised.foreseen:
+        # The sentence says it all. An outage fails every request; a traceback of each would bury what else there is.
+        log.error("errorId %s: %s at %s: %s", error_id, code, where or "(no field)", clean(str(raised)))
+    elif code in _FAILURES:
         text = "".join(traceback.format_exception(type(raised), raised, raised.__traceback__))
         log.error("errorId %s: %s at %s\n%s", error_id, code, where or "(no field)", clean(text))
     else:

@@ -111,6 +111,11 @@ class StorageUnavailable(DaglensError):
 
     code = "STORAGE_UNAVAILABLE"
 
+    def __init__(self, hint: str = "", *, foreseen: bool = True) -> None:
+        """`foreseen`: the hint says what is wrong. Otherwise the exception behind this one does, with its traceback."""
+        self.foreseen = foreseen
+        super().__init__(hint)
+
 
 class StorageSchemaMismatch(StorageUnavailable):
     """The database was made by another version of daglens."""

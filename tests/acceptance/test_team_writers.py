@@ -170,6 +170,8 @@ def test_postgres_is_restarted(team: Team, postgres: PostgresServer) -> None:
     team.everybody_gets(100)
     team.finish()
     assert [follower.lost for follower in team.followers] == [0, 0, 0]
+    # An outage is told in sentences, however many requests it fails.
+    assert all("Traceback" not in server.log and "PostgreSQL at" in server.log for server in team.servers)
 
 
 def test_a_server_is_killed(team: Team) -> None:

@@ -94,6 +94,17 @@ async def test_each_entry_has_an_id_that_the_log_has(busy: Api, caplog: pytest.L
     assert "Traceback" in record.getMessage()
 
 
+async def test_an_outage_is_a_line_in_the_log(busy: Api, caplog: pytest.LogCaptureFixture) -> None:
+    """A storage that says why it doesn't answer: its sentence is in the log, with the error's id and no traceback."""
+    busy.events.failure = StorageUnavailable("It is restarting.")
+    answer = await busy.ask("{ runsOrError { ... on RunPage { nodes { stats { events } } } } }")
+    (record,) = [record for record in caplog.records if record.name == "daglens.server"]
+    assert record.levelno == logging.ERROR
+    assert answer.errors[0]["extensions"]["errorId"] in record.getMessage()
+    assert record.getMessage().endswith("It is restarting.")
+    assert (record.exc_info, "\n" in record.getMessage()) == (None, False)
+
+
 async def test_what_nobody_foresaw_is_not_shown(
     busy: Api, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,6 +287,26 @@ async def test_outage_delays_and_loses_nothing(history: History, caplog: pytest.
         await other.close()
 
 
+async def test_a_bug_of_a_storage_is_in_the_log(history: History, caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw is logged with its traceback, once, since the sentence for clients tells nothing of it."""
+    history.create()
+
+    def broken(query: EventQuery) -> None:
+        raise KeyError("sprocket")
+
+    async with hub_of(history) as hub:
+        viewer = Viewer(hub)
+        await viewer.next()
+        history.events.before_read = broken
+        history.write(1)
+        await until(lambda: "sprocket" in caplog.text)
+        history.events.before_read = lambda query: None
+        await viewer.through(1)
+        await viewer.close()
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.exc_info is not None
+
+
 async def test_joining_during_an_outage_is_told(history: History, hub: LiveHub) -> None:
     """Who subscribes while the storage is away hears so, and leaves nothing behind."""
     history.create()
