@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,8 +51,14 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """`daglens serve` on an instance of its own, asked to end after the test."""
-    home = tmp_path / "home"
-    command = [sys.executable, "-m", "daglens.cli", "serve", "--port", "0", "--instance-home", str(home)]
+    with serving(tmp_path / "home") as server:
+        yield server
+
+
+@contextmanager
+def serving(home: Path, *options: str) -> Iterator[Server]:
+    """`daglens serve` on the instance in a folder, until the end of the block."""
+    command = [sys.executable, "-m", "daglens.cli", "serve", "--port", "0", "--instance-home", str(home), *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
     ) as program:
