@@ -8,6 +8,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, get_object_definition
 
+from daglens.schema.compiled import CompiledExecutionContext
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
 from daglens.schema.event_objects import EVENT_TYPES
@@ -44,6 +45,7 @@ def build_schema(*, read_only: bool = False, extensions: Iterable[Extension] = (
         mutation=None if read_only else Mutation,
         subscription=Subscription,
         types=[*EVENT_TYPES, *METADATA_TYPES],
+        execution_context_class=CompiledExecutionContext,
         config=StrawberryConfig(scalar_map=SCALARS),
         exception_handlers=(*HANDLERS, *MUTATION_HANDLERS),
         extensions=[ParsedOnce, ValidatedOnce, *extensions],

@@ -3,7 +3,7 @@
 Whatever is stored gives an object; what doesn't fit its type, an UnknownEvent.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import strawberry
@@ -11,6 +11,7 @@ import strawberry
 from daglens.resolvers.cursors import event_cursor_prefix
 from daglens.schema import run_events as run
 from daglens.schema import step_events as step
+from daglens.schema.compiled import Columns, Rows, Surprise
 from daglens.schema.enums import LogLevel, ObjectStoreOperationType
 from daglens.schema.event import Event, UnknownEvent
 from daglens.schema.event_data import Fields, Lacks, parse_data
@@ -129,33 +130,134 @@ def _level(number: int) -> LogLevel:
     return _LEVELS.get(number) or max((x for x in LogLevel if x <= number), default=LogLevel.DEBUG)
 
 
+def _told(event_type: str, text: str) -> tuple[type[Event], dict[str, Any]]:
+    """The class of an event's object, and what it holds beyond the fields of Event."""
+    data = parse_data(text)
+    known = TYPES.get(event_type)
+    if known is not None and isinstance(data, dict):
+        kind, read = known
+        try:
+            return kind, read(Fields(data))
+        except Lacks:
+            pass
+    return UnknownEvent, {"data": data}
+
+
 def event_object(record: EventRecord, cursor_prefix: str) -> Event:
     """The object of an event. `cursor_prefix` is that of its log (`event_cursor_prefix`).
 
     Never raises, whatever is stored.
     """
-    common: dict[str, Any] = {
-        "run_id": strawberry.ID(record.run_id),
-        "seq": record.seq,
-        "cursor": Cursor(f"{cursor_prefix}{record.seq}"),
-        "timestamp": DateTime(record.timestamp_us),
-        "level": _level(record.level),
-        "message": record.message,
-        "event_type": record.event_type,
-        "step_key": record.step_key,
-    }
-    data = parse_data(record.data)
-    known = TYPES.get(record.event_type)
-    if known is not None and isinstance(data, dict):
-        kind, read = known
-        try:
-            return kind(**common, **read(Fields(data)))
-        except Lacks:
-            pass
-    return UnknownEvent(**common, data=data)
+    kind, own = _told(record.event_type, record.data)
+    return kind(
+        run_id=strawberry.ID(record.run_id),
+        seq=record.seq,
+        cursor=Cursor(f"{cursor_prefix}{record.seq}"),
+        timestamp=DateTime(record.timestamp_us),
+        level=_level(record.level),
+        message=record.message,
+        event_type=record.event_type,
+        step_key=record.step_key,
+        **own,
+    )
 
 
-def event_objects(records: Iterable[EventRecord], incarnation: str | None) -> list[Event]:
-    """The objects of some events of one log."""
-    prefix = event_cursor_prefix(incarnation or "")
-    return [event_object(record, prefix) for record in records]
+class EventRows(Rows[Event]):
+    """Some events of one log."""
+
+    common = frozenset({"run_id", "seq", "cursor", "timestamp", "level", "message", "event_type", "step_key"})
+
+    def __init__(self, records: Sequence[EventRecord], incarnation: str | None) -> None:
+        self._records = records
+        self._cursor_prefix = event_cursor_prefix(incarnation or "")
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Event]:
+        return (event_object(record, self._cursor_prefix) for record in self._records)
+
+    def columns(self) -> Columns:
+        """See Rows."""
+        columns = _EventColumns(self._records, self._cursor_prefix)
+        # What an object is made of beyond the columns: its type.
+        columns.check_texts(_EVENT_TYPE)
+        columns.check_texts(_DATA)
+        return columns
+
+    def by_type(self) -> Sequence[tuple[type, Sequence[int] | None, Columns]]:
+        """See Rows."""
+        # Most events of a log have the data of another: {"attempt": 1}, {"logger": "etl"}.
+        told: dict[tuple[str, str], tuple[type[Event], dict[str, Any]]] = {}
+        places: dict[type[Event], list[int]] = {}
+        own: dict[type[Event], list[dict[str, Any]]] = {}
+        for place, record in enumerate(self._records):
+            key = (record.event_type, record.data)
+            found = told.get(key)
+            if found is None:
+                found = told[key] = _told(*key)
+            kind, values = found
+            if kind in places:
+                places[kind].append(place)
+                own[kind].append(values)
+            else:
+                places[kind], own[kind] = [place], [values]
+        parts: list[tuple[type, Sequence[int] | None, Columns]] = []
+        for kind, indices in places.items():
+            records = self._records if len(places) == 1 else [self._records[place] for place in indices]
+            columns = _EventColumns(records, self._cursor_prefix, own[kind])
+            parts.append((kind, None if len(places) == 1 else indices, columns))
+        return parts
+
+
+_EVENT_TYPE = EventRecord._fields.index("event_type")
+_DATA = EventRecord._fields.index("data")
+_SEQ = EventRecord._fields.index("seq")
+_LEVEL = EventRecord._fields.index("level")
+_AS_STORED = {
+    "run_id": EventRecord._fields.index("run_id"),
+    "seq": _SEQ,
+    "timestamp": EventRecord._fields.index("timestamp_us"),
+    "message": EventRecord._fields.index("message"),
+    "event_type": _EVENT_TYPE,
+    "step_key": EventRecord._fields.index("step_key"),
+}
+_TEXT = {str}
+
+
+class _EventColumns:
+    """Events column by column; `own`: what each of them holds beyond the fields of Event.
+
+    Raises what making an event's object raises where its level is no number.
+    """
+
+    __slots__ = ("_count", "_cursor_prefix", "_levels", "_own", "_stored")
+
+    def __init__(self, records: Sequence[EventRecord], cursor_prefix: str, own: Sequence[dict[str, Any]] = ()) -> None:
+        self._count = len(records)
+        self._stored: list[tuple[Any, ...]] = list(zip(*records, strict=True))
+        self._cursor_prefix = cursor_prefix
+        self._own = own
+        numbers = self._stored[_LEVEL]
+        levels = list(map(_LEVELS.get, numbers))
+        self._levels = levels if None not in levels else list(map(_level, numbers))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def column(self, name: str) -> Sequence[Any]:
+        """See Columns."""
+        index = _AS_STORED.get(name)
+        if index is not None:
+            return self._stored[index]
+        if name == "cursor":
+            prefix = self._cursor_prefix
+            return [f"{prefix}{seq}" for seq in self._stored[_SEQ]]
+        if name == "level":
+            return self._levels
+        return [values[name] for values in self._own]
+
+    def check_texts(self, index: int) -> None:
+        """Raise Surprise when a column holds something else than texts."""
+        if set(map(type, self._stored[index])) != _TEXT:
+            raise Surprise(index)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import cast
 
 import strawberry
 
@@ -12,9 +13,11 @@ from daglens.resolvers.limits import MAX_RUNS
 from daglens.resolvers.live import EventBatch, RunGone, RunListBatch, RunListRequest
 from daglens.schema.compute_log import ComputeLogChunkOrError, chunk_error, chunk_object
 from daglens.schema.errors import InvalidCursorError, InvalidFilterError, RunNotFoundError
-from daglens.schema.event_objects import event_objects
+from daglens.schema.event import Event
+from daglens.schema.event_objects import EventRows
 from daglens.schema.info import Info
-from daglens.schema.run_objects import RunSelection, run_objects
+from daglens.schema.run import Run
+from daglens.schema.run_objects import RunSelection, run_rows
 from daglens.schema.scalars import Cursor
 from daglens.schema.subscription_messages import (
     RunDeleted,
@@ -48,7 +51,7 @@ def _events_message(batch: EventBatch | RunGone) -> RunEventsMessage:
     if isinstance(batch, RunGone):
         return RunDeleted(run_id=strawberry.ID(batch.run_id))
     return RunEventsBatch(
-        events=event_objects(batch.events, batch.incarnation),
+        events=cast(list[Event], EventRows(batch.events, batch.incarnation)),
         cursor=Cursor(cursors.event_cursor(batch.incarnation, batch.through_seq)),
         through_seq=min(batch.through_seq, MAX_SEQ),
         caught_up=batch.caught_up,
@@ -80,7 +83,7 @@ async def run_list_messages(
 
 async def _runs_message(info: Info, batch: RunListBatch, selection: RunSelection) -> RunsBatch:
     return RunsBatch(
-        changed=await run_objects(info, batch.changed, selection),
+        changed=cast(list[Run], await run_rows(info, batch.changed, selection)),
         unmatched=[strawberry.ID(run_id) for run_id in batch.unmatched],
         deleted=[strawberry.ID(run_id) for run_id in batch.deleted],
         cursor=Cursor(cursors.run_changes_cursor(batch.position)),

@@ -1,6 +1,6 @@
 """What can be asked."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import strawberry
 
@@ -12,9 +12,9 @@ from daglens.schema.event import EventFilter, EventsOrError
 from daglens.schema.event_pages import page_object
 from daglens.schema.info import Info
 from daglens.schema.instance import Instance
-from daglens.schema.run import RunCount, RunCountOrError, RunOrError, RunPage, RunsOrError
+from daglens.schema.run import Run, RunCount, RunCountOrError, RunOrError, RunPage, RunsOrError
 from daglens.schema.run_inputs import RunsFilter, run_filter
-from daglens.schema.run_objects import RunSelection, run_object, run_objects
+from daglens.schema.run_objects import RunSelection, run_object, run_rows
 from daglens.schema.scalars import Cursor, DateTime
 from daglens.schema.selection import selected
 
@@ -71,7 +71,9 @@ class Query:
             parts=selection.parts,
         )
         return RunPage(
-            nodes=await run_objects(info, page.runs, selection), cursor=Cursor(page.cursor), has_more=page.has_more
+            nodes=cast(list[Run], await run_rows(info, page.runs, selection)),
+            cursor=Cursor(page.cursor),
+            has_more=page.has_more,
         )
 
     @strawberry.field(description="One run.")

@@ -1,11 +1,16 @@
 """From stored runs to their GraphQL objects, with the parts that the operation selects."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from types import NoneType
+from typing import Any, NamedTuple, Self
 
 import strawberry
 
 from daglens.resolvers import runs
+from daglens.schema.compiled import Columns, Rows, Surprise
 from daglens.schema.info import Info
 from daglens.schema.run import Run
 from daglens.schema.run_configs import RunConfig, configs_of
@@ -14,7 +19,7 @@ from daglens.schema.scalars import JSON, DateTime
 from daglens.schema.selection import selected
 from daglens.schema.step_objects import time_or_none
 from daglens.storage.errors import DaglensError
-from daglens.storage.records import Head, RunParts, RunRecord
+from daglens.storage.records import Head, RunParts, RunRecord, RunStatus
 
 
 class RunSelection:
@@ -39,14 +44,14 @@ class RunSelection:
         return parts | RunParts.CONFIG if self.config or self.config_yaml else parts
 
 
-async def run_objects(info: Info, records: Sequence[RunRecord], selection: RunSelection) -> list[Run]:
-    """The objects of some runs; their logs' heads are read in one call, if at all."""
+async def run_rows(info: Info, records: Sequence[RunRecord], selection: RunSelection) -> RunRows:
+    """Some runs as rows; their logs' heads are read in one call, if at all."""
     heads: Mapping[str, Head] | DaglensError = {}
     if selection.heads and records:
         heads = await runs.heads(info.context, [record.run_id for record in records])
     configs = await configs_of(records, json=selection.config, as_yaml=selection.config_yaml)
     now_us = info.context.clock()
-    return [_object(record, heads, config, now_us) for record, config in zip(records, configs, strict=True)]
+    return RunRows(records, heads, configs, now_us)
 
 
 async def run_object(info: Info, record: RunRecord, selection: RunSelection) -> Run:
@@ -63,44 +68,30 @@ async def run_object(info: Info, record: RunRecord, selection: RunSelection) -> 
 
 
 def _object(record: RunRecord, heads: Mapping[str, Head] | DaglensError, config: RunConfig, now_us: int) -> Run:
-    stats: Any
-    last_heard_at: Any
-    if isinstance(heads, DaglensError):
+    run = _Told(record, heads, config, now_us)
+    return Run(record=record, **{name: read(run) for name, read in _FIELDS.items()})
+
+
+class _Told(NamedTuple):
+    """A run, and what was read for it beside its row."""
+
+    record: RunRecord
+    heads: Mapping[str, Head] | DaglensError
+    config: RunConfig
+    now_us: int
+
+    @property
+    def head(self) -> Head | None:
+        """The head of its log."""
+        return None if isinstance(self.heads, DaglensError) else self.heads.get(self.record.run_id)
+
+
+def _stats(run: _Told) -> Any:
+    if isinstance(run.heads, DaglensError):
         # An exception in the place of a value is raised by graphql-core for that field alone: null, and an entry in
         # errors[].
-        stats = last_heard_at = heads
-    else:
-        head = heads.get(record.run_id)
-        stats = _stats(record, head)
-        last_heard_at = time_or_none(runs.last_heard_at_us(record, head))
-    return Run(
-        record=record,
-        run_id=strawberry.ID(record.run_id),
-        pipeline_name=record.pipeline_name,
-        status=record.status,
-        tags=[Tag(key=key, value=value) for key, value in record.tags],
-        run_config=JSON(config.value),
-        run_config_yaml=config.yaml,
-        step_keys_to_execute=None if record.step_keys_to_execute is None else list(record.step_keys_to_execute),
-        parent_run_id=_id_or_none(record.parent_run_id),
-        root_run_id=_id_or_none(record.root_run_id),
-        created_at=DateTime(record.created_at_us),
-        updated_at=DateTime(record.updated_at_us),
-        started_at=time_or_none(record.started_at_us),
-        ended_at=time_or_none(record.ended_at_us),
-        duration_seconds=runs.duration_s(record, now_us),
-        last_heard_at=last_heard_at,
-        can_terminate=runs.can_terminate(record),
-        created_by=record.created_by,
-        stats=stats,
-    )
-
-
-def _id_or_none(run_id: str | None) -> strawberry.ID | None:
-    return None if run_id is None else strawberry.ID(run_id)
-
-
-def _stats(record: RunRecord, head: Head | None) -> RunStats:
+        return run.heads
+    record, head = run.record, run.head
     counts = runs.counts(head)
     return RunStats(
         steps_in_progress=0 if record.status.is_final else counts.steps_in_progress,
@@ -112,3 +103,99 @@ def _stats(record: RunRecord, head: Head | None) -> RunStats:
         expectations_failed=counts.expectations_failed,
         events=head.last_seq if head is not None and not head.deleted else 0,
     )
+
+
+def _last_heard_at(run: _Told) -> Any:
+    if isinstance(run.heads, DaglensError):
+        return run.heads
+    return time_or_none(runs.last_heard_at_us(run.record, run.head))
+
+
+def _tags(run: _Told) -> list[Tag]:
+    return [Tag(key=key, value=value) for key, value in run.record.tags]
+
+
+def _step_keys(run: _Told) -> list[str] | None:
+    keys = run.record.step_keys_to_execute
+    return None if keys is None else list(keys)
+
+
+_FIELDS: dict[str, Callable[[_Told], Any]] = {
+    "run_id": lambda run: strawberry.ID(run.record.run_id),
+    "pipeline_name": lambda run: run.record.pipeline_name,
+    "status": lambda run: run.record.status,
+    "tags": _tags,
+    "run_config": lambda run: JSON(run.config.value),
+    "run_config_yaml": lambda run: run.config.yaml,
+    "step_keys_to_execute": _step_keys,
+    "parent_run_id": lambda run: _id_or_none(run.record.parent_run_id),
+    "root_run_id": lambda run: _id_or_none(run.record.root_run_id),
+    "created_at": lambda run: DateTime(run.record.created_at_us),
+    "updated_at": lambda run: DateTime(run.record.updated_at_us),
+    "started_at": lambda run: time_or_none(run.record.started_at_us),
+    "ended_at": lambda run: time_or_none(run.record.ended_at_us),
+    "duration_seconds": lambda run: runs.duration_s(run.record, run.now_us),
+    "last_heard_at": _last_heard_at,
+    "can_terminate": lambda run: runs.can_terminate(run.record),
+    "created_by": lambda run: run.record.created_by,
+    "stats": _stats,
+}
+"""How each plain field of a run is read."""
+
+
+_KINDS: dict[str, frozenset[type]] = {
+    "run_id": frozenset({str}),
+    "status": frozenset({RunStatus}),
+    "tags": frozenset({tuple}),
+    "step_keys_to_execute": frozenset({tuple, NoneType}),
+    "started_at_us": frozenset({int, NoneType}),
+    "ended_at_us": frozenset({int, NoneType}),
+    "heartbeat_at_us": frozenset({int, NoneType}),
+}
+"""What has to stand in a record for an object to be made of it."""
+
+
+class RunRows(Rows[Run]):
+    """Some runs, with what was read for all of them at once."""
+
+    common = frozenset(_FIELDS)
+
+    def __init__(
+        self,
+        records: Sequence[RunRecord],
+        heads: Mapping[str, Head] | DaglensError,
+        configs: Sequence[RunConfig],
+        now_us: int,
+    ) -> None:
+        self._runs = [_Told(record, heads, config, now_us) for record, config in zip(records, configs, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return (_object(*run) for run in self._runs)
+
+    def columns(self) -> Columns:
+        """See Rows."""
+        # Objects are made of whole records: one with something else in its place may not become an object at all,
+        # whatever is selected.
+        stored = dict(zip(RunRecord._fields, zip(*(run.record for run in self._runs), strict=True), strict=True))
+        for name, kinds in _KINDS.items():
+            if not kinds.issuperset(map(type, stored[name])):
+                raise Surprise(name)
+        for tag in chain.from_iterable(stored["tags"]):
+            if type(tag) is not tuple or len(tag) != 2:
+                raise Surprise("tags")
+        return self
+
+    def by_type(self) -> Sequence[tuple[type, Sequence[int] | None, Columns]]:
+        """See Rows."""
+        return [(Run, None, self.columns())]
+
+    def column(self, name: str) -> Sequence[Any]:
+        """See Columns."""
+        return list(map(_FIELDS[name], self._runs))
+
+
+def _id_or_none(run_id: str | None) -> strawberry.ID | None:
+    return None if run_id is None else strawberry.ID(run_id)

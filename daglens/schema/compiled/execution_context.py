@@ -1,0 +1,108 @@
+"""graphql-core's executor, with list completion of our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterable, Awaitable, Iterable
+from typing import Any
+
+from graphql import GraphQLList, GraphQLOutputType, GraphQLResolveInfo
+from graphql.execution.collect_fields import FieldDetailsList
+from graphql.pyutils import Path, gather_with_cancel
+from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
+
+from daglens.schema.compiled.counters import TALLY
+from daglens.schema.compiled.plan import Ineligible, ListPlan, Operation, plan_list
+from daglens.schema.compiled.plan_cache import PlanCache
+from daglens.schema.compiled.rows import Rows, Surprise
+
+log = logging.getLogger("daglens.schema")
+
+_PLANS = PlanCache()
+
+
+class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
+    """Completes lists by plans, and hands what these don't foresee to graphql-core.
+
+    Attributes:
+        plans: Where plans are kept; one cache serves all schemas, since types belong to one of them.
+    """
+
+    plans = _PLANS
+
+    def complete_list_value(
+        self,
+        return_type: GraphQLList[GraphQLOutputType],
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: AsyncIterable[Any] | Iterable[Any],
+        position_context: Any,
+    ) -> Any:
+        """See graphql-core's Executor."""
+        if type(result) is list or isinstance(result, Rows):
+            if not result:
+                return []
+            plan = self._plan(return_type.of_type, field_details_list, result, position_context)
+            if plan is None:
+                TALLY.ineligible += 1
+            else:
+                try:
+                    completed = plan.complete(result)
+                    objects = list(result) if plan.rest else ()
+                except Exception as surprise:
+                    # Whatever it is: graphql-core says what becomes of it, on the same rows.
+                    TALLY.fallen_back += 1
+                    log.debug("The list at %s is completed by graphql-core: %r", path.as_list(), surprise)
+                else:
+                    TALLY.fast += 1
+                    return self._with_rest(plan, path, objects, completed) if plan.rest else completed
+        return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
+
+    def _plan(
+        self, item_type: GraphQLOutputType, details: FieldDetailsList, result: Any, position_context: Any
+    ) -> ListPlan | None:
+        if position_context is not None or any(
+            detail.defer_usage is not None or detail.fragment_variable_values is not None for detail in details
+        ):
+            return None
+        if self.middleware_manager is not None and self.middleware_manager.middlewares:
+            return None
+        selection = self.plans.selection(item_type, type(result), details, self.fragment_definitions)
+        values = selection.values(self.variable_values.coerced)
+        if values in selection.plans:
+            return selection.plans[values]
+        TALLY.plans += 1
+        operation = Operation(self.schema, self.fragments, self.variable_values, self.operation)
+        plan: ListPlan | None = None
+        try:
+            plan = plan_list(operation, item_type, details, type(result))
+        except (Ineligible, Surprise) as reason:
+            log.debug("No plan for %s: %s", item_type, reason)
+        except Exception as error:
+            # A directive whose variable is null, say: graphql-core meets the same and tells it.
+            log.debug("No plan for %s: %r", item_type, error)
+        selection.keep(values, plan)
+        return plan
+
+    def _with_rest(self, plan: ListPlan, path: Path, items: Iterable[Any], completed: list[Any]) -> Any:
+        """The items with the fields that graphql-core completes, all of them nullable: none ends the item."""
+        assert plan.item_type is not None
+        TALLY.mixed += 1
+        awaited: list[tuple[dict[str, Any], Awaitable[dict[str, Any]]]] = []
+        for index, item in enumerate(items):
+            rest = self.execute_fields(plan.item_type, item, path.add_key(index, None), plan.rest, None)
+            if self.is_awaitable(rest):
+                awaited.append((completed[index], rest))
+            else:
+                completed[index].update(rest)
+        if not awaited:
+            return completed
+
+        async def complete() -> list[Any]:
+            answers = await gather_with_cancel(*[rest for _, rest in awaited])
+            for (item, _), rest in zip(awaited, answers, strict=True):
+                item.update(rest)
+            return completed
+
+        return complete()
