@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,7 @@ async def calls_of(http: httpx.AsyncClient, calls: list[str]) -> list[str]:
 
 JOINERS = 1000
 AT_ONCE = 25
+PER_SOCKET = 10
 WRITES = """
 import itertools, sys, time
 from daglens.instance import Instance
@@ -208,39 +210,52 @@ async def test_whoever_joins_misses_nothing(home: Path, serve: Serve) -> None:
     with writing(home):
         # Cursors that somebody was given, and the seq behind each.
         places: list[tuple[str | None, int]] = [(None, 0)]
-        joined = iter(range(JOINERS))
+        numbers = iter(range(JOINERS))
 
-        async def join_in_turn() -> int:
-            return sum([await join(server, number, places) for number in joined])
+        async def come_in_turn() -> int:
+            joined = 0
+            while mine := list(itertools.islice(numbers, PER_SOCKET)):
+                async with sockets(server) as socket:
+                    for number in mine:
+                        await join(socket, number, places)
+                        joined += 1
+            return joined
 
-        done = await asyncio.gather(*(join_in_turn() for _ in range(AT_ONCE)))
-        assert sum(done) == JOINERS
+        assert sum(await asyncio.gather(*(come_in_turn() for _ in range(AT_ONCE)))) == JOINERS
 
 
-async def join(server: Server, number: int, places: list[tuple[str | None, int]]) -> int:
-    """One client from its joining until it was given five events beyond what was there."""
-    after, seq = (None, 0) if number < AT_ONCE else places[-1 - number % min(3, len(places))]
+@asynccontextmanager
+async def sockets(server: Server) -> AsyncIterator[ClientConnection]:
+    """An acknowledged WebSocket."""
     address = f"ws{server.url.removeprefix('http')}/graphql"
     async with connect(address, subprotocols=[TRANSPORT], compression=None, proxy=None) as socket:  # type: ignore[list-item]
         await socket.send(json.dumps({"type": "connection_init"}))
         assert (await received(socket))["type"] == "connection_ack"
-        payload = {"query": JOIN, "variables": {"after": after}}
-        await socket.send(json.dumps({"type": "subscribe", "id": "1", "payload": payload}))
-        live: int | None = None
-        while live is None or live < 5:
-            message = await received(socket)
-            assert message["type"] == "next", message
-            batch = message["payload"]["data"]["runEvents"]
-            for event in batch["events"]:
-                assert (event["seq"], event["message"]) == (seq + 1, str(seq + 1))
-                seq += 1
-            if live is not None:
-                live += len(batch["events"])
-            elif batch["caughtUp"]:
-                live = 0
+        yield socket
+
+
+async def join(socket: ClientConnection, number: int, places: list[tuple[str | None, int]]) -> None:
+    """One client, by a subscription of its own, until it was given five events beyond what was there."""
+    after, seq = (None, 0) if number < AT_ONCE else places[-1 - number % min(3, len(places))]
+    payload = {"query": JOIN, "variables": {"after": after}}
+    await socket.send(json.dumps({"type": "subscribe", "id": str(number), "payload": payload}))
+    live: int | None = None
+    while live is None or live < 5:
+        message = await received(socket)
+        if message.get("id") != str(number):
+            continue  # sent before the server knew that the last one had gone
+        assert message["type"] == "next", message
+        batch = message["payload"]["data"]["runEvents"]
+        for event in batch["events"]:
+            assert (event["seq"], event["message"]) == (seq + 1, str(seq + 1))
+            seq += 1
+        if live is not None:
+            live += len(batch["events"])
+        elif batch["caughtUp"]:
+            live = 0
+    await socket.send(json.dumps({"type": "complete", "id": str(number)}))
     if seq > places[-1][1]:
         places.append((batch["cursor"], seq))
-    return 1
 
 
 async def received(socket: ClientConnection) -> Any:
