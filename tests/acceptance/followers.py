@@ -138,12 +138,15 @@ class Follower(threading.Thread):
         events: What it was given, in the order in which it came.
         lost: How often it had to go on elsewhere.
         unavailable: How often it was told that the storage doesn't answer.
+        may_go_on: Cleared, it waits for it before it goes on elsewhere.
     """
 
     def __init__(self, walk: Walk, urls: Sequence[str], run_id: str, *, event: str = EVENT) -> None:
         super().__init__(daemon=True)
         self.events: list[dict[str, Any]] = []
         self.lost = self.unavailable = 0
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
         self._walk = walk
         self._urls = list(urls)
         self._run_id = run_id
@@ -163,6 +166,7 @@ class Follower(threading.Thread):
                 except LOST:
                     self.lost += 1
                     self._urls.append(self._urls.pop(0))
+                    self.may_go_on.wait(PATIENCE_S)
                     time.sleep(0.05)
                 except Unavailable:
                     self.unavailable += 1

@@ -175,10 +175,16 @@ def test_postgres_is_restarted(team: Team, postgres: PostgresServer) -> None:
 
 
 def test_a_server_is_killed(team: Team) -> None:
-    """`kill -9`: who followed it goes on at the other server with the cursor he had."""
+    """`kill -9`: who followed it goes on at the other server with the cursor he had, from behind what those who follow
+    that one have had by then."""
     at_work(team)
+    subscriber, other, walker = team.followers
+    for follower in (subscriber, walker):
+        follower.may_go_on.clear()
     team.servers[0].kill()
+    other.wait_for_more(200)
+    for follower in (subscriber, walker):
+        follower.may_go_on.set()
     team.everybody_gets(200)
     team.finish()
-    subscriber, other, walker = team.followers
     assert subscriber.lost == 1 and walker.lost == 1 and other.lost == 0
