@@ -80,7 +80,10 @@ def on_sqlite(python: str, *, repeats: int = 5, seconds: float = 0.5) -> Compari
 
 
 def on_postgres(python: str, url: str, *, repeats: int = 5, seconds: float = 0.5) -> Comparison:
-    """The ways `dagster` (a connection per event), `dagster pooled` and `daglens`, all at full durability."""
+    """The ways `dagster` (a connection per event), `dagster pooled`, `daglens`, and the bare driver as what is left.
+
+    All at full durability.
+    """
     driver = url.replace("postgresql://", "postgresql+psycopg2://", 1)
     bench = postgres_append.Bench(url, "full", 0)
     try:
@@ -89,6 +92,7 @@ def on_postgres(python: str, url: str, *, repeats: int = 5, seconds: float = 0.5
                 "dagster": theirs,
                 "dagster pooled": pooled,
                 "daglens": lambda seconds: bench.ours(1, seconds, steps=True),
+                "psycopg2": lambda seconds: bench.raw(1, seconds, by_copy=False),
             }
             return compare(ways, repeats=repeats, seconds=seconds)
     finally:
@@ -100,7 +104,7 @@ def show(title: str, seen: Comparison) -> None:
     for name in seen.rates:
         print(f"{title:<9} {name:<15} {seen.rate(name).text()}/s")
     theirs = [name for name in seen.rates if name.startswith("dagster")]
-    ours = [name for name in seen.rates if name.startswith("daglens")]
+    ours = [name for name in seen.rates if not name.startswith("dagster")]
     for way, other in itertools.product(ours, theirs):
         print(f"{title:<9} {way} / {other}: {seen.ratio(way, other).text('{:.1f}')} times")
 
