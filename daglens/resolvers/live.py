@@ -8,26 +8,36 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from daglens.resolvers import cursors
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.compute_logs import Chunk
 from daglens.resolvers.cursors import ORIGIN
 from daglens.resolvers.errors import InvalidCursor
+from daglens.resolvers.live_batches import EventBatch, RunGone
 from daglens.resolvers.live_events import RunFeed
-from daglens.resolvers.live_feed import Feed, ServerStopping
+from daglens.resolvers.live_feed import Feed, ServerStopping, Viewer
 from daglens.resolvers.live_logs import LogFeed, LogWalk
 from daglens.resolvers.live_runs import RunListFeed
 from daglens.resolvers.live_runs_walk import RunListBatch, RunListRequest, RunListWalk
 from daglens.resolvers.live_settings import LiveSettings
-from daglens.resolvers.live_walk import EventBatch, EventWalk, RunGone
+from daglens.resolvers.live_walk import EventWalk
 from daglens.resolvers.names import is_name
 from daglens.storage.contract import Watch
 from daglens.storage.errors import DaglensError, LogUnavailable, RunNotFound
 from daglens.storage.records import MAX_SEQ, ComputeIO, EventFilter, Head, LogKey, LogUnavailableReason
 
-__all__ = ["EventBatch", "LiveHub", "LiveSettings", "RunGone", "RunListBatch", "RunListRequest", "ServerStopping"]
+__all__ = [
+    "EventBatch",
+    "LiveHub",
+    "LiveSettings",
+    "RunGone",
+    "RunListBatch",
+    "RunListRequest",
+    "ServerStopping",
+    "Viewer",
+]
 
 log = logging.getLogger("daglens.live")
 
@@ -50,7 +60,7 @@ class LiveHub:
         self._runs: dict[str, RunFeed] = {}
         self._logs: dict[tuple[LogKey, ComputeIO], LogFeed] = {}
         self._run_lists: dict[None, RunListFeed] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[Any]] = set()
         self._closing = asyncio.Event()
         self._draining = False
         self._tending: asyncio.Task[None] | None = None
@@ -61,7 +71,7 @@ class LiveHub:
     @property
     def viewers(self) -> int:
         """How many feeds are being read, waits of long polls included."""
-        return sum(len(feed.viewers) for feed in self._feeds())
+        return sum(not viewer.leads for feed in self._feeds() for viewer in feed.viewers)
 
     @property
     def feeds(self) -> int:
@@ -74,9 +84,15 @@ class LiveHub:
     # ------------------------------------------------------------ what viewers ask for
 
     async def run_events(
-        self, run_id: str, after: str | None = None, filter: EventFilter | None = None
+        self,
+        run_id: str,
+        after: str | None = None,
+        filter: EventFilter | None = None,
+        viewer: Viewer | None = None,
     ) -> AsyncGenerator[EventBatch | RunGone, None]:
         """The events of a run after a cursor, as the contract says of `runEvents`; close the generator when done.
+
+        `viewer` may be moved from outside, while it has not asked for the next batch.
 
         Raises:
             RunNotFound, InvalidCursor
@@ -84,16 +100,18 @@ class LiveHub:
             ServerStopping
         """
         place = ORIGIN if after is None else cursors.parse_event_cursor(after)
-        viewer = object()
+        viewer = viewer or Viewer()
         async with self._watching(run_id, viewer, place.seq) as feed:
             if feed.gone:
                 yield RunGone(run_id)
                 return
             cursors.check_place(place, feed.head)
-            walk = EventWalk(self._calls, feed, viewer, place.seq, filter)
+            walk = EventWalk(feed, viewer, place.seq, filter)
             async with contextlib.aclosing(walk.messages()) as messages:
                 async for message in messages:
-                    yield message
+                    handed = [message]
+                    del message  # a viewer that doesn't ask for more holds none of it here
+                    yield handed.pop()
 
     async def wait_for_events(self, run_id: str, after_seq: int, timeout_s: float) -> bool:
         """Wait until the run's log has an event beyond `after_seq` or was deleted; False when the time is up, or when
@@ -102,7 +120,7 @@ class LiveHub:
         Raises:
             RunNotFound, StorageUnavailable
         """
-        async with self._watching(run_id, object(), after_seq) as feed:
+        async with self._watching(run_id, Viewer(), after_seq) as feed:
 
             def has_news() -> bool:
                 return self._draining or feed.gone or feed.end_seq > after_seq
@@ -133,7 +151,7 @@ class LiveHub:
         elif attempt is None:
             attempt = await self._latest_attempt(run_id, step_key)
         key, offset = LogKey(run_id, step_key, attempt), place.offset if place is not None else 0
-        viewer = object()
+        viewer = Viewer()
         async with (
             self._joined(self._logs, (key, io), self._new_log_feed, viewer, offset) as feed,
             contextlib.aclosing(LogWalk(self._calls, feed, viewer, offset).chunks()) as chunks,
@@ -149,7 +167,7 @@ class LiveHub:
             StorageUnavailable: While the viewer joins; later it waits until the storage answers.
             ServerStopping
         """
-        viewer = object()
+        viewer = Viewer()
         async with (
             self._joined(self._run_lists, None, self._new_run_list_feed, viewer, 0) as feed,
             contextlib.aclosing(RunListWalk(self._calls, feed, viewer, request).batches()) as batches,
@@ -190,13 +208,14 @@ class LiveHub:
 
     def _end(self, feed: Feed) -> None:
         task = feed.stop()
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        for ending in (task, *feed.reading):
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
     # ------------------------------------------------------------ runs
 
     @asynccontextmanager
-    async def _watching(self, run_id: str, viewer: object, seq: int) -> AsyncIterator[RunFeed]:
+    async def _watching(self, run_id: str, viewer: Viewer, seq: int) -> AsyncIterator[RunFeed]:
         """A run's feed, read afresh for this viewer, who has had the events up to `seq`."""
         if not is_name(run_id):
             raise RunNotFound(run_id)
@@ -213,7 +232,7 @@ class LiveHub:
 
     @asynccontextmanager
     async def _joined(
-        self, feeds: dict[K, F], key: K, make: Callable[[K], F], viewer: object, place: int
+        self, feeds: dict[K, F], key: K, make: Callable[[K], F], viewer: Viewer, place: int
     ) -> AsyncIterator[F]:
         """The feed of a run or a log, read afresh for this viewer, who has had what stands up to `place`."""
         if self._closing.is_set():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from daglens.resolvers.calls import StorageCalls
+from daglens.resolvers.live_batches import Look
 from daglens.resolvers.live_feed import Feed
+from daglens.resolvers.live_history import History, size_of
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.storage.fold import project
 from daglens.storage.records import (
@@ -23,8 +28,15 @@ FIRST_PAGE = 100
 """Events asked for while nothing is known of their sizes: an event may have a megabyte."""
 
 
+_ENDS_KEPT = 4
+"""Whoever has had all up to one of so many last reads has kept up, and goes on to the present in one batch."""
+
+
 class RunFeed(Feed):
     """The log of one run: its head, and a window of its newest events that all viewers read from.
+
+    Batches end at borders that are the same for all: where a read ended, for those who keep up; at round seqs for
+    those further behind. So viewers who come back at a thousand places soon get the same batches, each made once.
 
     Attributes:
         run: The run's row when it was last read; None: there is none.
@@ -47,6 +59,10 @@ class RunFeed(Feed):
         self._window: list[EventRecord] = []
         self._window_bytes = 0
         self._page = min(FIRST_PAGE, settings.batch_events)
+        self._ends: deque[int] = deque(maxlen=_ENDS_KEPT)
+        self._looks: dict[tuple[int, int], Look] = {}
+        self._status: tuple[Head | None, RunRecord, tuple[RunStatus, bool]] | None = None
+        self.history = History(calls, settings)
 
     def look(self, head: Head | None) -> None:
         """Wake up when a head that was just read tells of something new; None: the run has no log."""
@@ -90,6 +106,9 @@ class RunFeed(Feed):
             self.trim()
         self._opened = True
         self.head = found.head
+        self._looks.clear()
+        if not self._ends or self._ends[-1] != self.end_seq:
+            self._ends.append(self.end_seq)
 
     def is_other_log(self, head: Head | None) -> bool:
         """Whether a head just read says that the log was deleted, or is another than the one followed here."""
@@ -112,22 +131,63 @@ class RunFeed(Feed):
         self._window_bytes -= sum(map(size_of, self._window[:count]))
         del self._window[:count]
 
-    def held(self, after_seq: int) -> Sequence[EventRecord] | None:
-        """At most a batch of the events after `after_seq`; None when the window doesn't reach back that far."""
-        index = after_seq - (self.end_seq - len(self._window))
-        return None if index < 0 else self._window[index : index + self.settings.batch_events]
+    def border_after(self, seq: int) -> int:
+        """Where a batch that begins behind `seq` ends; at most where the window does, and `seq` at its end."""
+        settings, end = self.settings, self.end_seq
+        border = min(settings.border_events, settings.batch_events)
+        if end - seq <= 2 * border or seq in self._ends:
+            return min(end, seq + settings.batch_events)
+        if seq % settings.batch_events == 0 and seq + settings.batch_events <= end:
+            return seq + settings.batch_events
+        return seq - seq % border + border
+
+    def held(self, after_seq: int, filter: EventFilter | None) -> Look | None:
+        """The events after `after_seq` that pass a filter, up to the next border; None when the window doesn't reach
+        back that far. Viewers who stand at one place with one filter are given one and the same Look.
+        """
+        key = (after_seq, id(filter))
+        look = self._looks.get(key)
+        if look is None:
+            index = after_seq - (self.end_seq - len(self._window))
+            if index < 0:
+                return None
+            through = self.border_after(after_seq)
+            held = self._window[index : index + through - after_seq]
+            events = held if filter is None else [event for event in held if matches(event, filter)]
+            look = Look(after_seq, filter, events, through, self.at_end and through >= self.end_seq)
+            self._looks[key] = look
+        return look
+
+    def page_before(self, seq: int, page: int) -> tuple[int, int]:
+        """Which events to read of what stands before the window, for a viewer behind `seq`: after the one, and up to
+        the other seq. `page`: how many at most.
+        """
+        border = min(self.settings.border_events, self.settings.batch_events)
+        through = self.border_after(seq)
+        start = seq - seq % border
+        return (start, through) if through - start <= page else (seq, min(through, seq + page))
 
     def status(self, head: Head | None) -> tuple[RunStatus, bool]:
         """The run's status by a head, and whether nothing can follow it: it is final and not presumed."""
-        assert self.run is not None
-        move = project(self.run, head.state) if head is not None else None
-        status, presumed = (self.run.status, self.run.presumed) if move is None else (move.status, move.presumed)
-        return status, status.is_final and not presumed
+        run, known = self.run, self._status
+        assert run is not None
+        if known is not None and known[0] is head and known[1] is run:
+            return known[2]
+        move = project(run, head.state) if head is not None else None
+        status, presumed = (run.status, run.presumed) if move is None else (move.status, move.presumed)
+        found = (status, status.is_final and not presumed)
+        self._status = (head, run, found)
+        return found
 
+    @property
+    def reading(self) -> set[asyncio.Task[Any]]:
+        """See Feed."""
+        return {*self.history.tasks}
 
-def size_of(event: EventRecord) -> int:
-    """About how many bytes an event takes, in memory as on the wire."""
-    return len(event.message) + len(event.data) + 200
+    def stop(self) -> asyncio.Task[None]:
+        """See Feed."""
+        self.history.drop()
+        return super().stop()
 
 
 def page_of(settings: LiveSettings, sizes: Sequence[int], before: int) -> int:

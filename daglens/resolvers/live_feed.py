@@ -7,17 +7,42 @@ import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.storage.errors import DaglensError, StorageUnavailable
 
 log = logging.getLogger("daglens.live")
 
+MANY_VIEWERS = 1000
+"""From here on a feed takes its time between two reads."""
+
 
 class ServerStopping(DaglensError):
     """The server is stopping: subscribe again with the last cursor."""
 
     code = "SERVER_STOPPING"
+
+
+class Viewer:
+    """Who reads a feed. One of two who stand at the same place may read for both: see `skip`.
+
+    Attributes:
+        leads: It reads for others only, who are counted themselves.
+    """
+
+    def __init__(self, *, leads: bool = False) -> None:
+        self.leads = leads
+        self._skip: Callable[[Any], None] | None = None
+
+    def walks(self, skip: Callable[[Any], None]) -> None:
+        """Its walk through the feed begins; `skip` moves it."""
+        self._skip = skip
+
+    def skip(self, item: Any) -> None:
+        """It was given what follows its place, an item of the same feed, by whoever read it: go on behind that."""
+        if self._skip is not None:
+            self._skip(item)
 
 
 class Feed(ABC):
@@ -35,13 +60,15 @@ class Feed(ABC):
         """`name` is what log lines call it. `poll_s`: how often it reads unwoken; None: somebody else polls for it."""
         self.name = name
         self.settings = settings
-        self.viewers: dict[object, int] = {}
+        self.viewers: dict[Viewer, int] = {}
         self.stopped = False
         self._poll_s = poll_s
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._asked: asyncio.Future[None] | None = None
-        self._next_change: asyncio.Future[None] = self._loop.create_future()
+        # One future per waiting viewer: waiting for a shared one takes asyncio.wait, or whoever is cancelled ends it
+        # for all, and costs three times as much.
+        self._waiting: dict[asyncio.Future[None], None] = {}
         self._last_read_at = self._loop.time() - settings.coalesce_s
         self._failures = 0
         self._task = self._loop.create_task(self._run(), name=f"daglens-live {name}")
@@ -87,8 +114,24 @@ class Feed(ABC):
                 return False
             if self.stopped:
                 raise ServerStopping
-            await asyncio.wait([self._next_change], timeout=left_s)
+            await self._told(left_s)
         return True
+
+    async def _told(self, timeout_s: float | None) -> None:
+        told: asyncio.Future[None] = self._loop.create_future()
+        self._waiting[told] = None
+        timer = None if timeout_s is None else self._loop.call_later(timeout_s, _settle, told)
+        try:
+            await told
+        finally:
+            self._waiting.pop(told, None)
+            if timer is not None:
+                timer.cancel()
+
+    @property
+    def reading(self) -> set[asyncio.Task[Any]]:
+        """Reads for single viewers that are under way, beside the feed's own."""
+        return set()
 
     def stop(self) -> asyncio.Task[None]:
         """End the feed: its viewers with ServerStopping, and its task, which is given back, soon."""
@@ -102,8 +145,15 @@ class Feed(ABC):
 
     def tell(self) -> None:
         """Let every viewer look again."""
-        self._next_change.set_result(None)
-        self._next_change = self._loop.create_future()
+        waiting, self._waiting = self._waiting, {}
+        for told in waiting:
+            _settle(told)
+
+    @property
+    def coalesce_s(self) -> float:
+        """Least time between two reads, with as many viewers as there are."""
+        least_s, most_s = self.settings.coalesce_s, self.settings.coalesce_most_s
+        return least_s + max(0.0, most_s - least_s) * min(1.0, len(self.viewers) / MANY_VIEWERS)
 
     async def _run(self) -> None:
         while True:
@@ -132,7 +182,7 @@ class Feed(ABC):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._poll_s):
                 await self._wake.wait()
-        await asyncio.sleep(max(0.0, self._last_read_at + self.settings.coalesce_s - self._loop.time()))
+        await asyncio.sleep(max(0.0, self._last_read_at + self.coalesce_s - self._loop.time()))
 
     async def _pause(self, error: Exception) -> None:
         self._failures += 1
@@ -141,6 +191,11 @@ class Feed(ABC):
             log.warning("%s: %s Its viewers wait; it is tried until it answers.", self.name, error, exc_info=bug)
         await asyncio.sleep(min(self.settings.retry_most_s, self.settings.poll_s * 2 ** min(self._failures, 20)))
         self._wake.set()
+
+
+def _settle(told: asyncio.Future[None]) -> None:
+    if not told.done():
+        told.set_result(None)
 
 
 def _answer(asked: asyncio.Future[None] | None, error: Exception | None) -> None:

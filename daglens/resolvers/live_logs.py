@@ -10,7 +10,7 @@ from daglens.resolvers import cursors, log_text
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.compute_logs import Chunk
 from daglens.resolvers.errors import InvalidCursor
-from daglens.resolvers.live_feed import Feed
+from daglens.resolvers.live_feed import Feed, Viewer
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.resolvers.missing_logs import WAITED_FOR, explained, in_shared_log
 from daglens.storage.contract import EventLogStorage
@@ -177,7 +177,7 @@ class LogFeed(Feed):
 class LogWalk:
     """Where one viewer of a stream stands. Holds a byte offset, and the chunk that it is handing over."""
 
-    def __init__(self, calls: StorageCalls, feed: LogFeed, viewer: object, offset: int) -> None:
+    def __init__(self, calls: StorageCalls, feed: LogFeed, viewer: Viewer, offset: int) -> None:
         """`feed` has been refreshed since the viewer came."""
         self._calls = calls
         self._feed = feed

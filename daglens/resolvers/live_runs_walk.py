@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.errors import InvalidCursor
+from daglens.resolvers.live_feed import Viewer
 from daglens.resolvers.live_runs import PARTS, Change, Changes, RunListFeed, changes, of_changes
 from daglens.storage.contract import RunStorage
 from daglens.storage.errors import InvalidName, StorageUnavailable
@@ -56,7 +57,7 @@ class RunListBatch:
 class RunListWalk:
     """Where one viewer stands. Holds a position, and no runs but those of the batch that it is handing over."""
 
-    def __init__(self, calls: StorageCalls, feed: RunListFeed, viewer: object, request: RunListRequest) -> None:
+    def __init__(self, calls: StorageCalls, feed: RunListFeed, viewer: Viewer, request: RunListRequest) -> None:
         """`feed` has been refreshed since the viewer came."""
         assert feed.position is not None
         self._calls = calls

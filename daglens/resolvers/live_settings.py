@@ -11,11 +11,14 @@ class LiveSettings:
 
     Attributes:
         poll_s: Between two looks at all watched logs: correct by itself, whatever hints come.
-        coalesce_s: Least time between two reads of one log: what comes in between goes out together.
+        coalesce_s, coalesce_most_s: Least time between two reads of one log: what comes in between goes out together.
+            It grows from the one to the other with the number of viewers, who each cost a message.
         linger_s: How long an ended run or step must have brought nothing more before its feed completes.
         still_s: Longest time that a filtered feed says nothing while its cursor moves.
         still_events: Most events that a filtered feed leaves out without saying so.
         batch_events, batch_bytes: Bounds of one batch; one larger event goes alone.
+        border_events: Whoever comes back in the middle of a log goes alone to the next multiple of it, and from there
+            on in the batches that others get as well. `batch_events` should be a multiple of it.
         window_events, window_bytes: What a run's feed holds for its viewers; who is further behind reads storage.
         batch_runs: Bound of one batch of changes of the run list; its first batch has the viewer's limit.
         window_runs: How many changed runs are held for the viewers of run lists; who is further behind reads storage.
@@ -27,11 +30,13 @@ class LiveSettings:
 
     poll_s: float = 0.25
     coalesce_s: float = 0.025
+    coalesce_most_s: float = 0.04
     linger_s: float = 5.0
     still_s: float = 10.0
     still_events: int = 1000
     batch_events: int = 1000
     batch_bytes: int = 1_048_576
+    border_events: int = 50
     window_events: int = 4000
     window_bytes: int = 4_194_304
     batch_runs: int = 200

@@ -3,59 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Sequence
 
-from daglens.resolvers.calls import StorageCalls
-from daglens.resolvers.live_events import FIRST_PAGE, RunFeed, matches, page_of, size_of
+from daglens.resolvers.live_batches import EventBatch, Look, RunGone
+from daglens.resolvers.live_events import FIRST_PAGE, RunFeed, page_of
+from daglens.resolvers.live_feed import Viewer
+from daglens.resolvers.live_history import size_of
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.storage.errors import StorageUnavailable
-from daglens.storage.records import EventFilter, EventQuery, EventRecord, RunStatus
-
-
-@dataclass(frozen=True, slots=True)
-class EventBatch:
-    """A batch of a run's live events.
-
-    Attributes:
-        incarnation: Of the run's log, for cursors; None when there is no log yet.
-        events: Those that pass the filter, in order of seq; may be empty.
-        through_seq: Every event up to here was examined; the batch's cursor.
-        caught_up: The batch reached the end of the log, as it was when it was read.
-        run_status: When the batch was read.
-    """
-
-    incarnation: str | None
-    events: Sequence[EventRecord]
-    through_seq: int
-    caught_up: bool
-    run_status: RunStatus
-
-
-@dataclass(frozen=True, slots=True)
-class RunGone:
-    """The run was deleted: the last message of its feed."""
-
-    run_id: str
-
-
-class _Part(NamedTuple):
-    """What one look gave: the events that pass the filter, up to where it looked, and whether that is the end."""
-
-    events: Sequence[EventRecord]
-    through_seq: int
-    at_end: bool
+from daglens.storage.records import EventFilter, EventQuery, EventRecord, EventSlice, Head
 
 
 class EventWalk:
     """Where one viewer stands. Holds a seq, and no events but those of the batch that it is handing over."""
 
-    def __init__(
-        self, calls: StorageCalls, feed: RunFeed, viewer: object, seq: int, filter: EventFilter | None
-    ) -> None:
+    def __init__(self, feed: RunFeed, viewer: Viewer, seq: int, filter: EventFilter | None) -> None:
         """`feed` has been refreshed since the viewer came; `seq`: what it has had, checked against the feed's head."""
-        self._calls = calls
         self._feed = feed
         self._viewer = viewer
         self._filter = filter
@@ -63,10 +26,11 @@ class EventWalk:
         self._page = min(FIRST_PAGE, feed.settings.batch_events)
         self._seq = seq
         self._head = feed.head
-        self._told: EventBatch | None = None
+        self._told_caught_up: bool | None = None
         self._told_seq = seq
         self._told_at = self._now()
         self._over_at: float | None = None
+        viewer.walks(self.skip)
 
     @property
     def _settings(self) -> LiveSettings:
@@ -79,60 +43,87 @@ class EventWalk:
             ServerStopping
         """
         while True:
-            part = await self._look()
-            if part is None:
+            look = await self._look()
+            if look is None:
                 yield RunGone(self._feed.run_id)
                 return
-            for batch in self._batches(part):
-                yield self._tell(batch)
-            if part.at_end and not await self._more():
+            at_end, batches = look.at_end, list(self._batches(look))
+            # While it waits for its viewer it holds what it has yet to hand over, and nothing else.
+            del look
+            while batches:
+                if self._is_due(batches[0]):
+                    yield self._tell(batches.pop(0))
+                else:
+                    del batches[0]
+            if at_end and not await self._more():
                 if self._told_seq != self._seq:
                     yield self._tell(self._batch((), self._seq, at_end=True))
                 return
-            if not part.at_end and self._seq >= self._feed.end_seq:
+            if not at_end and self._seq >= self._feed.end_seq:
                 # The feed knows of more than it has read.
                 await self._feed.changed(None, lambda: self._has_news() or self._feed.at_end)
 
-    async def _look(self) -> _Part | None:
+    async def _look(self) -> Look | None:
         """The next events; None when the run is gone."""
         feed = self._feed
         if feed.gone:
             return None
-        held = feed.held(self._seq)
-        if held is None:
-            return await self._read()
-        # Who has just read storage may be ahead of the feed; its head is then the newer one.
-        if feed.head is not None and (self._head is None or feed.head.last_seq >= self._head.last_seq):
-            self._head = feed.head
-        through = self._seq + len(held)
-        events = [event for event in held if matches(event, self._filter)]
-        return self._at(_Part(events, through, feed.at_end and through >= feed.end_seq))
+        look = feed.held(self._seq, self._filter)
+        if look is None:
+            return await self._look_back()
+        self._note_head(feed.head)
+        return self._at(look)
 
-    async def _read(self) -> _Part | None:
-        query = EventQuery(self._feed.run_id, self._seq or None, self._page, self._filter)
+    async def _look_back(self) -> Look | None:
+        """What stands before the feed's window."""
+        feed, seq = self._feed, self._seq
+        if self._filter is not None:
+            found = await self._read(seq, self._page)
+            if found is None:
+                return None
+            return self._at(Look(seq, self._filter, found.events, found.through_seq, not found.has_more))
+        start, through = feed.page_before(seq, self._page)
+        found = await self._read(start, through - start)
+        if found is not None and found.through_seq <= seq:
+            # A storage may give fewer events than were asked for.
+            found = await self._read(seq, through - seq)
+        if found is None:
+            return None
+        events = [event for event in found.events if event.seq > seq]
+        through = max(seq, found.through_seq)
+        return self._at(Look(seq, None, events, through, feed.at_end and through >= feed.end_seq))
+
+    async def _read(self, after_seq: int, limit: int) -> EventSlice | None:
+        feed = self._feed
+        query = EventQuery(feed.run_id, after_seq or None, limit, self._filter)
         pause_s = self._settings.poll_s
         while True:
             try:
-                found = (await self._calls.events(lambda storage: storage.read([query])))[0]
+                found = await feed.history.read(query, keep=len(feed.viewers) > 1)
                 break
             except StorageUnavailable:
                 # The feed, which reads the same storage, says so in the server's log.
-                self._feed.wake()
+                feed.wake()
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, self._settings.retry_most_s)
-        if self._feed.gone or self._feed.is_other_log(found.head):
-            self._feed.wake()
+        if feed.gone or feed.is_other_log(found.head):
+            feed.wake()
             return None
-        self._head = found.head
+        self._note_head(found.head)
         self._page = page_of(self._settings, [size_of(event) for event in found.events], self._page)
-        return self._at(_Part(found.events, found.through_seq, not found.has_more))
+        return found
 
-    def _at(self, part: _Part) -> _Part:
-        if part.through_seq != self._seq:
+    def _note_head(self, head: Head | None) -> None:
+        # Who has just read storage may be ahead of the feed; what was read for others may be behind it.
+        if head is not None and (self._head is None or head.last_seq >= self._head.last_seq):
+            self._head = head
+
+    def _at(self, look: Look) -> Look:
+        if look.through_seq != self._seq:
             self._over_at = None
-        self._seq = part.through_seq
+        self._seq = look.through_seq
         self._feed.viewers[self._viewer] = self._seq
-        return part
+        return look
 
     async def _more(self) -> bool:
         """Wait at the log's end; False when the run is over and has brought nothing more."""
@@ -161,46 +152,37 @@ class EventWalk:
     def _has_news(self) -> bool:
         return self._feed.gone or self._feed.end_seq > self._seq
 
-    def _batches(self, part: _Part) -> Iterator[EventBatch]:
-        *first, last = self._pieces(part)
-        for events, through in first:
-            yield self._batch(events, through, at_end=False)
-        batch = self._batch(*last, at_end=part.at_end)
-        told = self._told
+    def _batches(self, look: Look) -> Sequence[EventBatch]:
+        """What a look comes to. Whoever stands where others do gets the same batches as they."""
+        common = self._told_seq == look.after_seq and self._head is self._feed.head
+        if common and look.batches is not None:
+            return look.batches
+        *first, last = look.pieces(self._told_seq, self._settings)
+        batches = [self._batch(events, through, at_end=False) for events, through in first]
+        batches.append(self._batch(*last, at_end=look.at_end))
+        if common:
+            look.batches = batches
+        return batches
+
+    def skip(self, batch: EventBatch) -> None:
+        """Go on behind a batch that begins where this viewer stands, and that it was given already."""
+        if batch.through_seq != self._seq:
+            self._over_at = None
+        self._seq = self._feed.viewers[self._viewer] = batch.through_seq
+        self._tell(batch)
+
+    def _is_due(self, batch: EventBatch) -> bool:
+        told_caught_up = self._told_caught_up
+        if told_caught_up is None or batch.events or (batch.caught_up and not told_caught_up):
+            return True
         moved = batch.through_seq - self._told_seq
         still_s = self._now() - self._told_at
-        due = moved >= self._settings.still_events or (moved > 0 and still_s >= self._settings.still_s)
-        if told is None or batch.events or due or (batch.caught_up and not told.caught_up):
-            yield batch
-
-    def _pieces(self, part: _Part) -> list[tuple[Sequence[EventRecord], int]]:
-        """Cut what a look gave into batches, each with the seq it ends at, within the bounds of bytes and of seqs."""
-        pieces: list[tuple[Sequence[EventRecord], int]] = []
-        events: list[EventRecord] = []
-        start, total_bytes = self._told_seq, 0
-
-        def cut(through: int) -> None:
-            nonlocal events, start, total_bytes
-            pieces.append((events, through))
-            events, start, total_bytes = [], through, 0
-
-        for event in part.events:
-            while event.seq - start > self._settings.still_events:
-                cut(start + self._settings.still_events)
-            size = size_of(event)
-            if events and total_bytes + size > self._settings.batch_bytes:
-                cut(events[-1].seq)
-            events.append(event)
-            total_bytes += size
-        while part.through_seq - start > self._settings.still_events:
-            cut(start + self._settings.still_events)
-        cut(part.through_seq)
-        return pieces
+        return moved >= self._settings.still_events or (moved > 0 and still_s >= self._settings.still_s)
 
     def _batch(self, events: Sequence[EventRecord], through: int, *, at_end: bool) -> EventBatch:
         incarnation = self._head.incarnation if self._head is not None else None
         return EventBatch(incarnation, events, through, at_end, self._feed.status(self._head)[0])
 
     def _tell(self, batch: EventBatch) -> EventBatch:
-        self._told, self._told_seq, self._told_at = batch, batch.through_seq, self._now()
+        self._told_caught_up, self._told_seq, self._told_at = batch.caught_up, batch.through_seq, self._now()
         return batch

@@ -10,6 +10,7 @@ from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import LiveHub
 from daglens.server.admission import admission_of
 from daglens.server.gatekeeping import gate_of
+from daglens.server.live_results import LiveResults
 from daglens.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Served:
         schema: What `/graphql` answers by.
         gate: Tells who asks.
         stopping: Set when the server is about to stop: event streams end now.
+        results: Executes operations for transports that deliver many results.
     """
 
     def __init__(self, instance: Instance, settings: ServerSettings) -> None:
@@ -42,6 +44,7 @@ class Served:
         self.schema: Schema = build_schema(read_only=settings.read_only)
         self.gate = gate_of(instance, settings)
         self.stopping = asyncio.Event()
+        self.results = LiveResults(lambda: self.schema)
         self._hub: LiveHub | None = None
 
     @property
@@ -71,3 +74,4 @@ class Served:
         """End the live feeds. The instance stays open."""
         if self._hub is not None:
             await self._hub.close()
+        await self.results.close()

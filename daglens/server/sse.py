@@ -15,10 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from strawberry.types.graphql import OperationType
 
-from daglens.server.answers import json_bytes
 from daglens.server.connected import gone, until_first
 from daglens.server.graphql_request import BadRequest, GraphQLRequest
-from daglens.server.results import payload_of
 from daglens.server.served import Served
 
 EVENT_STREAM_TYPE = "text/event-stream; charset=utf-8"
@@ -73,16 +71,9 @@ class EventStream(Response):
             await asyncio.Event().wait()
 
     async def _speak(self, events: _Events) -> None:
-        results = await self._served.schema.stream(
-            self._operation.query,
-            variable_values=self._operation.variables,
-            context_value=self._context,
-            operation_name=self._operation.operation_name,
-            operation_extensions=self._operation.extensions,
-        )
-        async with aclosing(results):
+        async with aclosing(self._served.results.of(self._operation, self._context)) as results:
             async for result in results:
-                await events.tell(b"next", json_bytes(payload_of(result)), self._context.cursor)
+                await events.tell(b"next", result.body, result.cursor)
         await events.tell(b"complete", b"")
 
 

@@ -15,8 +15,9 @@ from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import json_bytes
 from daglens.server.dialects import Dialect, chosen
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
-from daglens.server.results import is_rejected, payload_of
+from daglens.server.pushing import PUSH
 from daglens.server.served import Served
+from daglens.server.shared_walk import Push
 from daglens.storage.names import clean_text
 
 log = logging.getLogger("daglens.server")
@@ -191,24 +192,24 @@ class _Socket:
 
     async def _operate(self, id: str, operation: GraphQLRequest) -> None:
         with contextlib.suppress(WebSocketDisconnect):
-            stream = await self._served.schema.stream(
-                operation.query,
-                variable_values=operation.variables,
-                context_value=self._served.context(self._websocket.scope),
-                operation_name=operation.operation_name,
-                operation_extensions=operation.extensions,
-            )
-            async with contextlib.aclosing(stream):
-                first = True
-                async for result in stream:
-                    payload = payload_of(result)
-                    if first and is_rejected(payload):
-                        error = self._dialect.error_payload(payload["errors"])
+            context = self._served.context(self._websocket.scope)
+            head = f'{{"type":"{self._dialect.result}","id":{json_bytes(id).decode()},"payload":'.encode()
+            push = self._pusher(head)
+            async with contextlib.aclosing(self._served.results.of(operation, context, push)) as results:
+                async for result in results:
+                    if result.refusal is not None:
+                        error = self._dialect.error_payload(result.refusal)
                         await self._finish(id, {"type": "error", "payload": error})
                         return
-                    first = False
-                    await self._send({"type": self._dialect.result, "id": id, "payload": payload})
+                    await self._send_text(f"{head.decode()}{result.body.decode()}}}")
             await self._finish(id, {"type": "complete"})
+
+    def _pusher(self, head: bytes) -> Push | None:
+        """Sends a result at once, where this server can and the client has read what went before."""
+        push: Push | None = self._websocket.scope.get("extensions", {}).get(PUSH)
+        if push is None:
+            return None
+        return lambda body: push(b"".join((head, body, b"}")))
 
     async def _refuse(self, id: str, code: str, message: str) -> None:
         error = {"message": message, "extensions": {"code": code}}
@@ -222,12 +223,15 @@ class _Socket:
         await self._send({"id": id, **message})
 
     async def _send(self, message: dict[str, Any]) -> None:
+        await self._send_text(json_bytes(message).decode())
+
+    async def _send_text(self, text: str) -> None:
         # One at a time, and no sooner than the one before has left: a client that doesn't read stops its feeds here,
         # which then hold no more than their cursor and one batch.
         async with self._sending:
             if self._websocket.application_state is not WebSocketState.CONNECTED:
                 raise WebSocketDisconnect(1006)
-            await self._websocket.send_text(json_bytes(message).decode())
+            await self._websocket.send_text(text)
 
 
 def _id_of(message: dict[str, Any]) -> str:
