@@ -4,7 +4,8 @@ Run as `python benchmarks/live.py [--viewers 1 100 1000] [--seconds 8] [--rate 1
 Four processes: a `daglens serve`, a client that holds all viewers (raw frames, so that the server is what is measured),
 a writer of one event at a time, and, for the floor, a bare ASGI application under the same uvicorn that sends the same
 bytes at the pace of a full feed. Latency is from just before the append to the arrival, by one clock.
-`again` is the same viewers after all have reconnected, each with another cursor. Linux only: CPU is read from /proc.
+`again` is the same viewers after all have reconnected, each with another cursor; `whole` is their coming back, what it
+cost, and whether any of them missed anything in the end. `idle` is what pings cost. Linux only: CPU is read from /proc.
 """
 
 from __future__ import annotations
@@ -55,12 +56,16 @@ class Figures:
     doubled: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.storage:<9}{self.phase:<7}{self.viewers:>5} viewers  p50 {self.p50_ms:>6.1f} ms  "
-            f"p99 {self.p99_ms:>6.1f}  most {self.most_ms:>6.1f}  core {self.core:>5.2f}  "
-            f"{self.us_per_event:>6.1f} µs/event  {self.us_per_message:>6.1f} µs/message  "
-            f"lost {self.lost}  doubled {self.doubled}"
-        )
+        told = f"{self.storage:<9}{self.phase:<7}{self.viewers:>5} viewers  core {self.core:>5.2f}"
+        if self.phase == "idle":
+            return told
+        told += f"  {self.us_per_event:>6.1f} µs/event  {self.us_per_message:>6.1f} µs/message"
+        if self.phase == "floor":
+            return told
+        told += f"  lost {self.lost}  doubled {self.doubled}"
+        if self.phase == "whole":
+            return told
+        return f"{told}  p50 {self.p50_ms:.1f} ms  p99 {self.p99_ms:.1f}  most {self.most_ms:.1f}"
 
 
 class Client:

@@ -16,7 +16,7 @@ import uvicorn
 from daglens.server.serve import listen, url_of
 
 PAYLOAD = ""
-PACE_S = 0.04
+PACE_S = 0.05
 sockets: dict[Callable[[dict[str, Any]], Awaitable[None]], str] = {}
 
 

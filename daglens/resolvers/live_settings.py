@@ -30,7 +30,7 @@ class LiveSettings:
 
     poll_s: float = 0.25
     coalesce_s: float = 0.025
-    coalesce_most_s: float = 0.04
+    coalesce_most_s: float = 0.05
     linger_s: float = 5.0
     still_s: float = 10.0
     still_events: int = 1000
