@@ -35,7 +35,10 @@ def write_all(fd: int, data: bytes | memoryview) -> int:
         try:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
-            select.select([], [fd], [])
+            # Not select(), which takes no descriptor beyond 1,023.
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()
         except OSError:
             break
     return len(data) - len(view)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -181,6 +183,33 @@ def test_listener_is_killed(
     until(lambda: listeners(postgres) not in ([], [before]), "it listens again")
     hears(events)
     heard.forget()
+    other.append("r1", [EventDraft("LOG_MESSAGE")])
+    heard.wait_for("r1")
+    watch.stop()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """The next descriptors are beyond 1,023, as in a server with a thousand viewers."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    while opened[-1] <= 1024:
+        opened.append(os.dup(opened[0]))
+    yield
+    for fd in opened:
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_it_listens_in_a_server_with_many_viewers(
+    events: PostgresEventLogStorage, other: PostgresEventLogStorage
+) -> None:
+    """However many sockets there are, it listens, hears, and ends."""
+    heard = Heard()
+    watch = events.watch(heard)
+    hears(events)
     other.append("r1", [EventDraft("LOG_MESSAGE")])
     heard.wait_for("r1")
     watch.stop()

@@ -123,7 +123,7 @@ class _Session(threading.Thread):
             self._watches.tell(None)
             if time.monotonic() - begun > ECHO_EVERY_S:
                 pause_s = _FIRST_PAUSE_S
-            select.select([self._wake], [], [], pause_s)
+            _wait(pause_s, self._wake)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         self._wake.close()
         self._waker.close()
@@ -144,8 +144,8 @@ class _Session(threading.Thread):
                     self._send_echo(self._own)
                     self._echo_missing = True
                     next_s = time.monotonic() + ECHO_PATIENCE_S
-                readable, _, _ = select.select([connection, self._wake], [], [], max(0.0, next_s - time.monotonic()))
-                if connection in readable and self._take(connection):
+                readable = _wait(next_s - time.monotonic(), connection, self._wake)
+                if connection.fileno() in readable and self._take(connection):
                     next_s = time.monotonic() + ECHO_EVERY_S
         finally:
             connection.close()
@@ -166,3 +166,12 @@ class _Session(threading.Thread):
             self.hears = True
         self._watches.tell(*said)
         return echoed
+
+
+def _wait(timeout_s: float, *sources: Connection | socket.socket) -> set[int]:
+    """Descriptors of those that have something to read, or have ended; none after so many seconds."""
+    # Not select(): a server with a thousand viewers has descriptors beyond 1,023, which it can't take.
+    poll = select.poll()
+    for source in sources:
+        poll.register(source.fileno(), select.POLLIN)
+    return {fd for fd, _ in poll.poll(max(0.0, timeout_s) * 1000)}
