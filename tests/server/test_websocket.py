@@ -341,6 +341,31 @@ def test_foreign_host(shared_server: LiveServer) -> None:
     assert refused.value.response.status_code == 403
 
 
+def test_viewers_who_keep_up_are_pushed_to(server: LiveServer, instance: Instance) -> None:
+    """Viewers of one document are read for together, over real sockets, whatever the size of a message."""
+    create(instance)
+    query = EVENTS.replace("{ seq }", "{ seq message }")
+    results = server.app.state.served.results
+
+    def standing() -> int:
+        walks = [shared.walk for shared in results.shared]
+        return sum(len(followers) for walk in walks for followers in walk._standing.values())
+
+    with opened(server) as one, opened(server, LEGACY) as other:
+        for socket in (one, other):
+            socket.start(query, variables={"runId": "run"})
+            socket.result()
+        write(instance)  # who came first read for itself until now
+        for socket in (one, other):
+            assert seqs(socket.result()) == [1]
+        for size in (1, 1000, 20_000):  # two events each: frames of all three kinds
+            until(lambda: server.on_loop(standing) == 2)
+            instance.append("run", [EventDraft("LOG_MESSAGE", message="é" * size)] * 2)
+            for socket in (one, other):
+                events = socket.result()["data"]["runEvents"]["events"]
+                assert [event["message"] for event in events] == ["é" * size] * 2
+
+
 def test_joiners_over_sockets(server: LiveServer, instance: Instance) -> None:
     """Clients who join while a writer writes get every event once, in order (weaknesses 41)."""
     create(instance)
