@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from daglens.resolvers.observing import SILENT, Observer
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage, Storage
 from daglens.storage.errors import DaglensError, StorageUnavailable
 from daglens.storage.records import Health
@@ -21,9 +22,16 @@ T = TypeVar("T")
 class StorageCalls:
     """Calls an instance's four storages in threads, each at most `pool_size` times at once. One per server process."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, observer: Observer = SILENT) -> None:
+        """`observer` is told of each call."""
         self.instance = instance
+        self.observer = observer
         self._limiters: dict[str, CapacityLimiter] = {}
+
+    @property
+    def limiters(self) -> Mapping[str, CapacityLimiter]:
+        """By section of dagster.yaml, of the storages that were called up to now."""
+        return dict(self._limiters)
 
     async def runs(self, call: Callable[[RunStorage], T]) -> T:
         """What `call` gives for the run storage.
@@ -73,7 +81,8 @@ class StorageCalls:
         if limiter is None:
             limiter = self._limiters[section] = CapacityLimiter(_size(storage))
         try:
-            return await to_thread.run_sync(call, storage, limiter=limiter)
+            with self.observer.storage_call(section, call) as observed:
+                return await to_thread.run_sync(observed, storage, limiter=limiter)
         except DaglensError as error:
             error.args = (self.instance.sections[section].clean(str(error)),)
             raise

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from typing import Any, TypeVar
 
 from daglens.resolvers import cursors
@@ -77,6 +78,17 @@ class LiveHub:
     def feeds(self) -> int:
         """How many runs and logs are watched, and one more for the list of runs."""
         return len(self._feeds())
+
+    @property
+    def watched(self) -> dict[str, int]:
+        """How many of each kind are watched."""
+        return {"runs": len(self._runs), "logs": len(self._logs), "run_lists": len(self._run_lists)}
+
+    @property
+    def most_behind(self) -> int:
+        """How many events of those read the viewer furthest behind has yet to be given."""
+        places = ((feed.end_seq, min(feed.viewers.values(), default=feed.end_seq)) for feed in self._runs.values())
+        return max((max(0, end - place) for end, place in places), default=0)
 
     def _feeds(self) -> list[RunFeed | LogFeed | RunListFeed]:
         return [*self._runs.values(), *self._logs.values(), *self._run_lists.values()]
@@ -227,7 +239,12 @@ class LiveHub:
     def _new_run_feed(self, run_id: str) -> RunFeed:
         self._idle.clear()
         if self._tending is None:
-            self._tending = self._loop.create_task(self._watch_and_poll(), name="daglens-live hub")
+            self._tending = self._loop.create_task(
+                # Not on behalf of the first viewer, whose request id and span are others'.
+                self._watch_and_poll(),
+                name="daglens-live hub",
+                context=Context(),
+            )
         return RunFeed(self._calls, run_id, self.settings)
 
     @asynccontextmanager

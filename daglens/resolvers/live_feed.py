@@ -7,6 +7,7 @@ import contextlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 from daglens.resolvers.live_settings import LiveSettings
@@ -71,7 +72,8 @@ class Feed(ABC):
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._last_read_at = self._loop.time() - settings.coalesce_s
         self._failures = 0
-        self._task = self._loop.create_task(self._run(), name=f"daglens-live {name}")
+        # Not on behalf of the first viewer, whose request id and span are others'.
+        self._task = self._loop.create_task(self._run(), name=f"daglens-live {name}", context=Context())
 
     @abstractmethod
     async def read(self, *, joining: bool) -> bool:

@@ -1,6 +1,7 @@
 """Joins the types to the schema that is served."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import strawberry
 from graphql import GraphQLError
@@ -8,6 +9,7 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, get_object_definition
 
+from daglens.resolvers.context import RequestContext
 from daglens.schema.compiled import CompiledExecutionContext
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
@@ -31,6 +33,13 @@ class DaglensSchema(strawberry.Schema):
         """Put masked errors in the place of those that were met, before anybody sees them."""
         context = execution_context.context if execution_context is not None else None
         errors[:] = masked(errors, Cleaner(getattr(context, "instance", None)))
+        if isinstance(context, RequestContext):
+            for told in map(_extensions_of, errors):
+                context.calls.observer.error(told["code"], told["errorId"])
+
+
+def _extensions_of(error: GraphQLError) -> dict[str, Any]:
+    return error.extensions or {}
 
 
 def build_schema(*, read_only: bool = False, extensions: Iterable[Extension] = ()) -> DaglensSchema:

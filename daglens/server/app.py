@@ -32,6 +32,9 @@ from daglens.server.rules import check_rules
 from daglens.server.security_headers import SECURITY_HEADERS, SecurityHeaders
 from daglens.server.served import Served
 from daglens.server.settings import ServerSettings
+from daglens.server.telemetry.middleware import TelemetryMiddleware
+from daglens.server.telemetry.request import request_of
+from daglens.server.telemetry.route import MetricsPage
 from daglens.server.upkeep_loop import keep_up
 from daglens.server.websocket import serve_socket
 
@@ -67,11 +70,13 @@ def create_app(instance: Instance, settings: ServerSettings | None = None) -> St
             Route("/schema.graphql", sdl),
             Route("/healthz", healthz),
             Route("/readyz", Readiness(served).answer),
+            Route("/metrics", MetricsPage(served.telemetry).answer),
             *GraphiQLPage(served).routes(),
             *LoginPage(served).routes(),
             _Below("/runs/", Downloads(served).answer),
         ],
         middleware=[
+            Middleware(TelemetryMiddleware, telemetry=served.telemetry),
             Middleware(SecurityHeaders),
             Middleware(
                 AccessMiddleware,
@@ -99,8 +104,11 @@ def _cors(settings: ServerSettings) -> list[Middleware]:
             CORSMiddleware,
             allow_origins=[origin.rstrip("/") for origin in settings.allowed_origins],
             allow_methods=["GET", "POST"],
-            allow_headers=["content-type", "authorization", "range", "last-event-id"],
-            expose_headers=["content-range", "accept-ranges"],
+            allow_headers=[
+                *("content-type", "authorization", "range", "last-event-id"),
+                *("x-request-id", "traceparent", "tracestate"),
+            ],
+            expose_headers=["content-range", "accept-ranges", "x-request-id"],
         )
     ]
 
@@ -123,11 +131,11 @@ def _lifespan(served: Served) -> Callable[[Starlette], AbstractAsyncContextManag
 
 def _upkeep(served: Served) -> set[asyncio.Task[None]]:
     """What a server that may write does beside answering, as tasks."""
-    instance, settings = served.instance, served.settings
-    tasks = {asyncio.create_task(keep_up(instance, settings.upkeep_s), name="daglens-upkeep")}
+    instance, settings, metrics = served.instance, served.settings, served.telemetry.metrics
+    tasks = {asyncio.create_task(keep_up(instance, settings.upkeep_s, metrics), name="daglens-upkeep")}
     retention = instance.settings.retention
     if retention.older_than_days is not None:
-        keeper = Keeper(instance, retention)
+        keeper = Keeper(instance, retention, metrics=metrics)
         tasks.add(asyncio.create_task(carry_out(keeper, settings.retention_s), name="daglens-retention"))
     return tasks
 
@@ -173,5 +181,11 @@ async def _bug(request: Request, error: Exception) -> Response:
         500,
         "INTERNAL",
         f"Something went wrong in the server; its log has the details: errorId {error_id}.",
-        headers=SECURITY_HEADERS,
+        headers={**SECURITY_HEADERS, **_request_id(request)},
+        error_id=error_id,
     )
+
+
+def _request_id(request: Request) -> dict[str, str]:
+    record = request_of(request.scope)
+    return {} if record is None else {"x-request-id": record.id}

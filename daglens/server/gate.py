@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from daglens.access import Unauthenticated
 from daglens.server.admission import Admission, AuthenticatorFailed, Gate, admit, headers_of, unauthenticated
 from daglens.server.answers import JSON_TYPE, refusal
-from daglens.server.rules import Rule, rule_of
+from daglens.server.rules import Rule, key_for, rule_of
+from daglens.server.telemetry.request import note_route, note_who
 
 log = logging.getLogger("daglens.server")
 
@@ -33,15 +34,19 @@ class GateMiddleware:
             await self._app(scope, receive, send)
             return
         admission = admit(self._gate, scope)
-        rule = rule_of(scope["app"].router.routes, scope)
+        route = key_for(scope["app"].router.routes, scope)
+        note_route(scope, route)
+        rule = rule_of(route)
         if rule is None:
             log.error("The route at %s has no rule: nobody is let in", scope["path"])
             await _refuse(scope, receive, send, refusal(403, "FORBIDDEN", "This address is open to nobody."))
             return
         if rule is Rule.VIEWER:
             try:
-                if await admission.look() is None:
+                identity = await admission.look()
+                if identity is None:
                     raise unauthenticated()
+                note_who(scope, identity.name)
             except AuthenticatorFailed as error:
                 await _refuse(scope, receive, send, refusal(503, error.code, str(error)))
                 return

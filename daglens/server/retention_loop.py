@@ -17,6 +17,7 @@ from time import monotonic
 from daglens.config.settings import Retention
 from daglens.instance import Instance
 from daglens.retention import Rule, Undeleted, delete_runs, expired
+from daglens.server.telemetry.metrics import Metrics
 from daglens.storage.contract import Leases
 from daglens.storage.records import RunRecord, RunStatus
 
@@ -61,8 +62,15 @@ class Round(Enum):
 class Keeper:
     """Carries out an instance's retention in rounds, one at a time, from any thread."""
 
-    def __init__(self, instance: Instance, retention: Retention, bounds: RoundBounds | None = None) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        retention: Retention,
+        bounds: RoundBounds | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         """`retention` has an age."""
+        self.metrics = metrics or Metrics()
         self._instance = instance
         self._retention = retention
         self._bounds = bounds or RoundBounds()
@@ -98,6 +106,8 @@ class Keeper:
                     deleted += 1
                     events += run.events
                     freed_bytes += run.bytes
+                    self.metrics.retention_deleted_runs.inc()
+                    self.metrics.retention_freed_bytes.inc(run.bytes)
             except BaseException:
                 self._begin_anew()
                 raise
@@ -180,18 +190,22 @@ class Keeper:
 async def carry_out(keeper: Keeper, interval_s: float) -> None:
     """Until cancelled: a round at once and every `interval_s` seconds, sooner while there is more to delete."""
     now = asyncio.get_running_loop().time
+    rounds = keeper.metrics.retention_rounds
     log.info("Retention: finished runs are deleted %g days after their end", keeper.older_than_days)
     try:
         while True:
             pause_s, began_at = interval_s, now()
             try:
-                if await asyncio.to_thread(keeper.work) is Round.MORE_TO_DELETE:
+                ended = await asyncio.to_thread(keeper.work)
+                rounds.labels(ended.name.lower()).inc()
+                if ended is Round.MORE_TO_DELETE:
                     # A breath for others who write.
                     pause_s = min(interval_s, 1.0)
                 else:
                     # Looking must not become what the storage is busy with, however long its history.
                     pause_s = max(interval_s, 20 * (now() - began_at))
             except Exception as error:
+                rounds.labels("failed").inc()
                 log.warning("Retention is tried again in %g s: %s", interval_s, error)
             await asyncio.sleep(pause_s)
     finally:

@@ -67,13 +67,18 @@ def check_rules(routes: Iterable[BaseRoute]) -> None:
             raise RouteWithoutRule(key_of(route))
 
 
-def rule_of(routes: Iterable[BaseRoute], scope: Scope) -> Rule | None:
-    """The rule of the route that answers; None where it has none. Where nothing is, one has to be known to hear so."""
+def key_for(routes: Iterable[BaseRoute], scope: Scope) -> str | None:
+    """The key of the route that answers; None where nothing is."""
     partial = None
     for route in routes:
         match, _ = route.matches(scope)
         if match is Match.FULL:
-            return RULES.get(key_of(route))
+            return key_of(route)
         if match is Match.PARTIAL and partial is None:
             partial = route
-    return Rule.VIEWER if partial is None else RULES.get(key_of(partial))
+    return None if partial is None else key_of(partial)
+
+
+def rule_of(key: str | None) -> Rule | None:
+    """The rule of the route of this key; None where it has none. Where nothing is, one has to be known to hear so."""
+    return Rule.VIEWER if key is None else RULES.get(key)

@@ -12,6 +12,9 @@ from daglens.server.admission import admission_of
 from daglens.server.gatekeeping import gate_of
 from daglens.server.live_results import LiveResults
 from daglens.server.settings import ServerSettings
+from daglens.server.telemetry.names import EXAMPLES
+from daglens.server.telemetry.operations import measuring
+from daglens.server.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -27,6 +30,7 @@ class Served:
         calls: Calls of the instance's storages, with one limiter per storage.
         schema: What `/graphql` answers by.
         gate: Tells who asks.
+        telemetry: Measures what is done.
         stopping: Set when the server is about to stop: event streams end now.
         results: Executes operations for transports that deliver many results.
     """
@@ -40,8 +44,10 @@ class Served:
 
         self.instance = instance
         self.settings = settings
-        self.calls = StorageCalls(instance)
-        self.schema: Schema = build_schema(read_only=settings.read_only)
+        self.telemetry = Telemetry(EXAMPLES)
+        self.telemetry.state.served = self
+        self.calls = StorageCalls(instance, self.telemetry)
+        self.schema: Schema = build_schema(read_only=settings.read_only, extensions=[measuring(self.telemetry)])
         self.gate = gate_of(instance, settings)
         self.stopping = asyncio.Event()
         self.results = LiveResults(lambda: self.schema)
@@ -52,6 +58,11 @@ class Served:
         """The live hub, made when it is first asked for: it belongs to the event loop that runs then."""
         if self._hub is None:
             self._hub = LiveHub(self.calls, self.settings.live)
+        return self._hub
+
+    @property
+    def hub_if_any(self) -> LiveHub | None:
+        """The live hub; None while nobody has asked for it."""
         return self._hub
 
     def context(self, scope: Scope, hub: LiveHub | None = None) -> RequestContext:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 from daglens import upkeep
 from daglens.instance import Instance
+from daglens.server.telemetry.metrics import Metrics
 from daglens.storage.contract import Leftovers
 
 log = logging.getLogger("daglens.server")
 
 
-async def keep_up(instance: Instance, interval_s: float) -> None:
+async def keep_up(instance: Instance, interval_s: float, metrics: Metrics | None = None) -> None:
     """Until cancelled: at once and every `interval_s` seconds re-project, reap and finish leftovers, in a thread."""
+    metrics = metrics or Metrics()
     # Silence counts from here: a server that was down presumes nothing at once (design 9).
     watching_since_us: int | None = None
     finishers = [
@@ -26,19 +28,23 @@ async def keep_up(instance: Instance, interval_s: float) -> None:
         try:
             if watching_since_us is None:
                 watching_since_us = await asyncio.to_thread(instance.runs.now_us)
-            await asyncio.to_thread(_round, instance, watching_since_us)
+            await asyncio.to_thread(_round, instance, watching_since_us, metrics)
+            metrics.upkeep_rounds.labels("ok").inc()
         except Exception as error:
+            metrics.upkeep_rounds.labels("failed").inc()
             log.warning("Upkeep is tried again in %g s: %s", interval_s, error)
         for finisher in finishers:
             await asyncio.to_thread(finisher.round)
         await asyncio.sleep(interval_s)
 
 
-def _round(instance: Instance, watching_since_us: int) -> None:
+def _round(instance: Instance, watching_since_us: int, metrics: Metrics) -> None:
     healed = upkeep.reproject(instance)
     if healed:
+        metrics.runs_reprojected.inc(healed)
         log.info("%d runs' rows were behind their event logs", healed)
     for run_id in upkeep.reap(instance, watching_since_us=watching_since_us):
+        metrics.runs_presumed_dead.inc()
         log.warning("Run %r is presumed dead: its recorder has fallen silent", run_id)
 
 

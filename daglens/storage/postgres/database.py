@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import psycopg2
 
+from daglens.storage.connections import Connections
 from daglens.storage.errors import StorageSchemaMismatch
 from daglens.storage.postgres import readiness
 from daglens.storage.postgres.clock import NOW_US, ServerClock
@@ -50,6 +51,8 @@ class PostgresDatabase:
         self.pool = ConnectionPool.shared(config)
         self.on_message: Callable[[str, Parameters], None] | None = None
         """For tests: called with the statements and parameters of every message that is sent."""
+        self.messages_sent = 0
+        """Round trips up to now; several statements may go in one."""
         self._autocreate = config.should_autocreate_tables
         self._durability = config.durability
         self._timeout_s = config.statement_timeout_s
@@ -194,6 +197,8 @@ class PostgresDatabase:
         return unavailable(self.pool.address, error, hint)
 
     def _send(self, connection: Connection, sql: str, parameters: Parameters) -> Rows:
+        # Nothing in between lets another thread run.
+        self.messages_sent += 1
         if self.on_message is not None:
             self.on_message(sql, parameters)
         with connection.cursor() as cursor:
@@ -254,6 +259,11 @@ class PostgresDatabase:
             raise unavailable(self.pool.address, error) from error
         finally:
             give_back(taken, broken=broken)
+
+    def connections(self) -> Connections:
+        """The pool as it is now."""
+        pool = self.pool
+        return Connections(f"{pool.address}/{self.schema}", pool.size, pool.in_use, pool.idle, self.messages_sent)
 
     def health(self) -> Health:
         """Whether the server answers and the schema is the right one; within a few seconds."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 from psycopg2.errors import UniqueViolation
 
+from daglens.storage.connections import Connections
 from daglens.storage.contract import EventLogStorage, RunStorage, Watch
 from daglens.storage.drafts import DEFAULT_LIMITS, EventLimits, prepare, without_duplicates
 from daglens.storage.errors import RunFull
@@ -56,6 +57,10 @@ class PostgresEventLogStorage(EventLogStorage):
     def live_mode(self) -> str:
         """LISTEN while notifications are heard; POLL while they are not, and while nobody watches."""
         return "LISTEN" if self.database.listener.hears else "POLL"
+
+    def connections(self) -> Connections:
+        """See HasConnections."""
+        return self.database.connections()
 
     def health(self) -> Health:
         """See Storage. A read-only standby counts as healthy: it can be read."""

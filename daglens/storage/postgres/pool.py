@@ -104,6 +104,18 @@ class ConnectionPool:
         """How many connections there may be."""
         return self._size + self._overflow
 
+    @property
+    def in_use(self) -> int:
+        """How many connections somebody has now."""
+        made = self._made
+        return made.checkedout() if made is not None else 0
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for somebody."""
+        made = self._made
+        return made.checkedin() if made is not None else 0
+
     def take(self) -> PoolProxiedConnection:
         """A connection that works, as far as can be told without asking the server.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from daglens.storage.connections import Connections
 from daglens.storage.contract import Leases, RunStorage
 from daglens.storage.errors import RunNotFound
 from daglens.storage.postgres import run_writes
@@ -54,6 +55,10 @@ class PostgresRunStorage(RunStorage, Leases):
     def pool_size(self) -> int:
         """Calls that run at once; a further one waits for a connection."""
         return self.database.pool.size
+
+    def connections(self) -> Connections:
+        """See HasConnections."""
+        return self.database.connections()
 
     def health(self) -> Health:
         """See Storage. A read-only standby counts as healthy: it can be read."""

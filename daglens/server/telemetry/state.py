@@ -1,0 +1,139 @@
+"""What `/metrics` reads when it is asked: the state of feeds, threads and pools, and what others count anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from daglens.schema.compiled.counters import counters
+from daglens.storage.connections import HasConnections
+
+if TYPE_CHECKING:
+    from daglens.server.served import Served
+
+TRANSPORTS: Final = ("http", "sse", "websocket")
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Of one transport, up to now."""
+
+    sent_messages: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class ServerState:
+    """A collector; it is read on the server's event loop, as everything it looks at lives there."""
+
+    def __init__(self, traffic: dict[str, Traffic]) -> None:
+        self._traffic = traffic
+        self.served: Served | None = None
+        """Whose state it is; there is only traffic before it is set."""
+
+    def describe(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        yield from self._sent()
+        yield from _lists()
+        if self.served is not None:
+            yield from _live(self.served)
+            yield from _threads(self.served)
+            yield from _pools(self.served)
+
+    def _sent(self) -> Iterator[Metric]:
+        messages = CounterMetricFamily(
+            "daglens_sent_messages", "Messages sent over sockets, and pieces of HTTP answers", labels=("transport",)
+        )
+        sent = CounterMetricFamily("daglens_sent_bytes", "Bytes of bodies and messages sent", labels=("transport",))
+        received = CounterMetricFamily(
+            "daglens_received_bytes", "Bytes of bodies and messages received", labels=("transport",)
+        )
+        for transport, traffic in self._traffic.items():
+            messages.add_metric((transport,), traffic.sent_messages)
+            sent.add_metric((transport,), traffic.sent_bytes)
+            received.add_metric((transport,), traffic.received_bytes)
+        return iter((messages, sent, received))
+
+
+def _lists() -> Iterator[Metric]:
+    counted = counters()
+    lists = CounterMetricFamily(
+        "daglens_lists",
+        "Lists of events and runs in answers of this process, by the way they were written",
+        labels=("way",),
+    )
+    lists.add_metric(("fast",), counted.fast)
+    lists.add_metric(("fallen_back",), counted.fallen_back)
+    lists.add_metric(("ineligible",), counted.ineligible)
+    plans = CounterMetricFamily(
+        "daglens_list_plans", "Plans made for lists; growing with the requests, documents aren't repeated"
+    )
+    plans.add_metric((), counted.plans)
+    return iter((lists, plans))
+
+
+def _live(served: Served) -> Iterator[Metric]:
+    hub = served.hub_if_any
+    viewers = GaugeMetricFamily("daglens_live_viewers", "Feeds that are being read, waits of long polls included")
+    viewers.add_metric((), hub.viewers if hub is not None else 0)
+    watched = GaugeMetricFamily(
+        "daglens_live_watched", "What is watched, however many viewers it has", labels=("what",)
+    )
+    for what, count in (hub.watched if hub is not None else {"runs": 0, "logs": 0, "run_lists": 0}).items():
+        watched.add_metric((what,), count)
+    behind = GaugeMetricFamily(
+        "daglens_live_behind_events", "Events that the viewer furthest behind has yet to be sent, of those read"
+    )
+    behind.add_metric((), hub.most_behind if hub is not None else 0)
+    mode = GaugeMetricFamily("daglens_live_mode", "1 at how this server hears of new events", labels=("mode",))
+    mode.add_metric((_mode(served),), 1)
+    return iter((viewers, watched, behind, mode))
+
+
+def _mode(served: Served) -> str:
+    try:
+        return str(getattr(served.instance.events, "live_mode", "POLL"))
+    except Exception:
+        # A plug-in's; what else there is to tell is told.
+        return "unknown"
+
+
+def _threads(served: Served) -> Iterator[Metric]:
+    threads = GaugeMetricFamily(
+        "daglens_storage_threads", "Threads that call a storage: how many may, how many do", labels=("storage", "state")
+    )
+    waiting = GaugeMetricFamily(
+        "daglens_storage_calls_waiting", "Calls that wait for one of a storage's threads", labels=("storage",)
+    )
+    for section, limiter in served.calls.limiters.items():
+        now = limiter.statistics()
+        threads.add_metric((section, "most"), now.total_tokens)
+        threads.add_metric((section, "busy"), now.borrowed_tokens)
+        waiting.add_metric((section,), now.tasks_waiting)
+    return iter((threads, waiting))
+
+
+def _pools(served: Served) -> Iterator[Metric]:
+    found = {
+        pool.pool: pool
+        for pool in (s.connections() for s in served.instance.storages.values() if isinstance(s, HasConnections))
+    }
+    connections = GaugeMetricFamily(
+        "daglens_pool_connections", "Connections to a database server", labels=("pool", "state")
+    )
+    trips = CounterMetricFamily(
+        "daglens_statements", "Messages sent to a database server; one may hold several statements", labels=("pool",)
+    )
+    for name, pool in found.items():
+        connections.add_metric((name, "most"), pool.most)
+        connections.add_metric((name, "in_use"), pool.in_use)
+        connections.add_metric((name, "idle"), pool.idle)
+        trips.add_metric((name,), pool.round_trips)
+    return iter((connections, trips))
