@@ -173,3 +173,37 @@ def test_what_the_system_refuses(error: OSError, hint: str) -> None:
     told = str(in_a_sentence(Path("/data/daglens.db"), error))
     assert f"/data/daglens.db: {error.strerror}. " in told
     assert hint in told
+
+
+def test_a_statement_that_reads_too_long(tmp_path: Path) -> None:
+    """It is ended, with a sentence that names the setting; the connection goes on, and 0 ends nothing."""
+    database = SqliteDatabase(tmp_path / "daglens.db", statement_timeout_s=0.05)
+    try:
+        for _ in range(2):
+            with pytest.raises(StorageUnavailable, match="statement_timeout_s"):
+                database.read(lambda connection: connection.execute(ENDLESS).fetchone(), snapshot=True)
+        assert database.read(lambda connection: connection.execute("SELECT 7").fetchone()) == (7,)
+    finally:
+        database.close()
+    database = SqliteDatabase(tmp_path / "daglens.db", statement_timeout_s=0)
+    try:
+        assert database.read(lambda connection: connection.execute(LONG).fetchone()) == (3_000_000,)
+    finally:
+        database.close()
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+LONG = f"{ENDLESS} WHERE i <= 3000000".replace("FROM n)", "FROM n WHERE i < 3000000)")
+
+
+def test_the_longer_limit_counts(tmp_path: Path) -> None:
+    """Of two configurations for one file the longer limit holds; without limit is the longest."""
+    path = tmp_path / "daglens.db"
+    one = SqliteDatabase.shared(path, statement_timeout_s=0.05)
+    other = SqliteDatabase.shared(path, statement_timeout_s=0)
+    try:
+        assert one is other
+        assert one.read(lambda connection: connection.execute(LONG).fetchone()) == (3_000_000,)
+    finally:
+        one.release()
+        other.release()

@@ -23,15 +23,18 @@ class SqliteConfig:
         durability: `full`: what was acknowledged survives a power cut. `normal`: it survives `kill -9`, but the last
             commits before a power cut may go; appends are several times as fast.
         busy_timeout_s: How long a writer waits for other processes' turns before it gives up; 0 to 86,400 seconds.
+        statement_timeout_s: How long one statement that reads may run; 0: without limit.
     """
 
     base_dir: str | None = None
     durability: Durability = "full"
     busy_timeout_s: float = 30
+    statement_timeout_s: float = 30
 
     def __post_init__(self) -> None:
-        if not 0 <= self.busy_timeout_s <= _MOST_TIMEOUT_S:
-            raise ValueError(f"busy_timeout_s must be from 0 to {_MOST_TIMEOUT_S} seconds")
+        for key in ("busy_timeout_s", "statement_timeout_s"):
+            if not 0 <= getattr(self, key) <= _MOST_TIMEOUT_S:
+                raise ValueError(f"{key} must be from 0 to {_MOST_TIMEOUT_S} seconds")
 
     def file(self, home: Path) -> Path:
         """The database file of an instance whose folder is `home`."""

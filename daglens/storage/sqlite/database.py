@@ -20,6 +20,7 @@ from daglens.storage.records import Health
 from daglens.storage.sqlite import forking, opening
 from daglens.storage.sqlite.config import Durability
 from daglens.storage.sqlite.failures import in_a_sentence, needs_new_connection
+from daglens.storage.sqlite.time_limit import TimeLimit
 from daglens.storage.sqlite.watching import ChangeWatcher
 
 T = TypeVar("T")
@@ -42,12 +43,20 @@ class SqliteDatabase:
     It is opened (made, migrated) by the first call that needs it, so that making a storage never fails.
     """
 
-    def __init__(self, path: Path, *, durability: Durability = "full", busy_timeout_s: float = 30) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability = "full",
+        busy_timeout_s: float = 30,
+        statement_timeout_s: float = 30,
+    ) -> None:
         self.path = path
         self.on_statement: Callable[[str], None] | None = None
         """For tests: called with the text of every statement that runs, BEGIN and COMMIT included."""
         self._durability = durability
         self._busy_timeout_s = busy_timeout_s
+        self._statement_timeout_s = statement_timeout_s
         self._users = 0
         self._closed = False
         self._renew()
@@ -69,20 +78,34 @@ class SqliteDatabase:
     # ------------------------------------------------------------ sharing
 
     @classmethod
-    def shared(cls, path: Path, *, durability: Durability = "full", busy_timeout_s: float = 30) -> SqliteDatabase:
+    def shared(
+        cls,
+        path: Path,
+        *,
+        durability: Durability = "full",
+        busy_timeout_s: float = 30,
+        statement_timeout_s: float = 30,
+    ) -> SqliteDatabase:
         """The database at `path`: one object per file and process. Each `shared` has its `release`.
 
-        Of two configurations the more careful one counts: `full`, and the longer timeout.
+        Of two configurations the more careful one counts: `full`, and the longer timeouts.
         """
         key = os.path.realpath(path)
         with _registry_lock:
             database = _registry.get(key)
             if database is None:
-                database = _registry[key] = cls(path, durability=durability, busy_timeout_s=busy_timeout_s)
+                database = _registry[key] = cls(
+                    path,
+                    durability=durability,
+                    busy_timeout_s=busy_timeout_s,
+                    statement_timeout_s=statement_timeout_s,
+                )
             elif durability == "full" and database._durability != "full":
                 database._durability = "full"
                 database._discard_writer()
             database._busy_timeout_s = max(database._busy_timeout_s, busy_timeout_s)
+            limits = (database._statement_timeout_s, statement_timeout_s)
+            database._statement_timeout_s = max(limits) if all(limits) else 0
             database._users += 1
             return database
 
@@ -118,11 +141,12 @@ class SqliteDatabase:
             identity = self._identity
             try:
                 connection.set_trace_callback(self.on_statement)
-                if snapshot:
-                    connection.execute("BEGIN")
-                done = work(connection)
-                if snapshot:
-                    connection.execute("COMMIT")
+                with TimeLimit(connection, self._statement_timeout_s):
+                    if snapshot:
+                        connection.execute("BEGIN")
+                    done = work(connection)
+                    if snapshot:
+                        connection.execute("COMMIT")
             except BaseException as error:
                 if not _roll_back(connection) or needs_new_connection(error):
                     connection.close()

@@ -44,7 +44,12 @@ class SqliteEventLogStorage(EventLogStorage):
     def from_config(cls, config: SqliteConfig, home: Path) -> Self:
         """The storage of an instance whose folder is `home`. The file is opened by the first call that needs it."""
         return cls(
-            SqliteDatabase.shared(config.file(home), durability=config.durability, busy_timeout_s=config.busy_timeout_s)
+            SqliteDatabase.shared(
+                config.file(home),
+                durability=config.durability,
+                busy_timeout_s=config.busy_timeout_s,
+                statement_timeout_s=config.statement_timeout_s,
+            )
         )
 
     @property

@@ -13,6 +13,8 @@ _PRIMARY_CODE = 0xFF
 _SENTENCES = {
     sqlite3.SQLITE_BUSY: "It is locked: another process has been writing to it for longer than busy_timeout_s allows. "
     "Nothing was stored; try again, or look for a process that hangs.",
+    sqlite3.SQLITE_INTERRUPT: "A statement took longer than statement_timeout_s and was ended. Ask for less, "
+    "or raise it.",
     sqlite3.SQLITE_FULL: "Its disk is full. Nothing was stored; free some space.",
     sqlite3.SQLITE_CORRUPT: "It is damaged. Restore it from a backup, or move it away (with its -wal file) to begin "
     "a new history.",
