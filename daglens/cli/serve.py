@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +24,22 @@ Origins = Annotated[
         "--allowed-origin", metavar="ORIGIN", help="A page, as https://example.org, that may use this server."
     ),
 ]
+
+
+class LogFormat(StrEnum):
+    """How the server's log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """From which level on its lines are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 def register(app: typer.Typer) -> None:
@@ -56,21 +72,33 @@ def serve(
     tls_key: Annotated[
         Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's private key (PEM).")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=NUMBER", help="Change a limit; 0 turns it off. `max_depth=30`, say."),
+    ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", help="Lines for people, or one JSON object per line.")
+    ] = LogFormat.TEXT,
+    log_level: Annotated[
+        LogLevel, typer.Option("--log-level", help="Of daglens's own lines; debug adds what libraries tell.")
+    ] = LogLevel.INFO,
+    access_log: Annotated[
+        bool | None,
+        typer.Option(
+            "--access-log/--no-access-log", help="A line for each request. [default: with --log-format json]"
+        ),
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen on an address that others reach, without access control.")
     ] = False,
 ) -> None:
     """Serve GraphQL, live subscriptions, GraphiQL and downloads until Ctrl-C or SIGTERM."""
     from daglens.instance import Instance, default_fallback
-    from daglens.server.clean_log import WithoutSecrets
     from daglens.server.serve import TlsFiles, run
+    from daglens.server.telemetry.logs import log_to
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    # What is deleted without anybody asking is told, and each errorId that a client was given can be found.
-    for name in ("daglens.retention", "daglens.server"):
-        logging.getLogger(name).setLevel(logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(WithoutSecrets())
+    is_json = log_format is LogFormat.JSON
+    log_to(format=log_format.value, level=log_level.value, requests=is_json if access_log is None else access_log)
     if ephemeral and instance_home is not None:
         raise typer.BadParameter("--ephemeral serves no folder; leave it out, or --instance-home")
     if (tls_cert is None) != (tls_key is None):
@@ -88,6 +116,7 @@ def serve(
         path_prefix=path_prefix,
         read_only=read_only or open_bundles is not None,
         tokens=tokens,
+        limits=tuple(limit or ()),
     )
 
 

@@ -67,15 +67,36 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may ask for.
+    """What clients may ask for. 0 turns a limit off.
 
     Attributes:
+        max_depth: Fields in fields of a document.
+        max_tokens: Names, signs and values of a document.
+        max_aliases: Fields selected by an alias, or twice; in a fragment, as often as it is spread.
+        max_root_fields: Fields at the top of an operation.
+        max_cost: Rows that an operation may have storages read (`daglens.schema.limits.weights`).
         max_page: Cap on `limit` of every list; a higher one gives this many.
-        max_body_bytes: Size of a request's body; a larger one is refused.
+        max_answer_bytes: Of a result as JSON. By default more than the largest page of events there can be, each of
+            its 16 MiB written as six bytes.
+        max_body_bytes: Of a request's body and of a message on a socket.
+        max_operation_s: How long a query or a mutation may take; a long poll takes up to 25 s.
+        max_operations: Open at once on one socket.
+        max_connections: Sockets, event streams and requests of one client under way at once.
+        forwarded_by: Networks of proxies, as `10.0.0.0/8`, whose X-Forwarded-For tells which client it is.
     """
 
+    max_depth: Annotated[int, Between(0, 1_000)] = 20
+    max_tokens: Annotated[int, Between(0, 2**30)] = 2_000
+    max_aliases: Annotated[int, Between(0, 2**30)] = 100
+    max_root_fields: Annotated[int, Between(0, 2**30)] = 25
+    max_cost: Annotated[int, Between(0, 2**53)] = 200_000
     max_page: Annotated[int, Between(1, 1000)] = 1000
-    max_body_bytes: Annotated[int, Between(1024, 2**30)] = 16 * 1024 * 1024
+    max_answer_bytes: Annotated[int, Between(0, 2**40)] = 100 * 1024 * 1024
+    max_body_bytes: Annotated[int, Between(0, 2**30)] = 16 * 1024 * 1024
+    max_operation_s: Annotated[float, Between(0, 86_400)] = 60.0
+    max_operations: Annotated[int, Between(0, 1_000_000)] = 100
+    max_connections: Annotated[int, Between(0, 1_000_000)] = 2_000
+    forwarded_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

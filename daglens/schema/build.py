@@ -9,11 +9,13 @@ from strawberry.extensions import SchemaExtension
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, get_object_definition
 
+from daglens.config.settings import Limits
 from daglens.resolvers.context import RequestContext
 from daglens.schema.compiled import CompiledExecutionContext
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
 from daglens.schema.event_objects import EVENT_TYPES
+from daglens.schema.limits import limit_extensions
 from daglens.schema.masking import Cleaner, masked
 from daglens.schema.metadata import METADATA_TYPES
 from daglens.schema.mutation import Mutation
@@ -42,13 +44,16 @@ def _extensions_of(error: GraphQLError) -> dict[str, Any]:
     return error.extensions or {}
 
 
-def build_schema(*, read_only: bool = False, extensions: Iterable[Extension] = ()) -> DaglensSchema:
-    """The schema; `read_only` leaves the mutations out. `extensions` (limits, measurements) run beside our own.
+def build_schema(
+    *, read_only: bool = False, limits: Limits | None = None, extensions: Iterable[Extension] = ()
+) -> DaglensSchema:
+    """The schema; `read_only` leaves the mutations out. `extensions` (measurements) run beside our own.
 
     An operation's context value is a `RequestContext`.
     """
     for field in get_object_definition(Mutation, strict=True).fields:
         rule_of(field)
+    before, behind = limit_extensions(limits or Limits())
     return DaglensSchema(
         query=Query,
         mutation=None if read_only else Mutation,
@@ -57,5 +62,5 @@ def build_schema(*, read_only: bool = False, extensions: Iterable[Extension] = (
         execution_context_class=CompiledExecutionContext,
         config=StrawberryConfig(scalar_map=SCALARS),
         exception_handlers=(*HANDLERS, *MUTATION_HANDLERS),
-        extensions=[ParsedOnce, ValidatedOnce, *extensions],
+        extensions=[ParsedOnce, before, ValidatedOnce, behind, *extensions],
     )

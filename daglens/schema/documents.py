@@ -34,6 +34,10 @@ class ValidatedOnce(ValidationCache):
     def on_validate(self) -> Iterator[None]:
         """Called by strawberry around validation."""
         context = self.execution_context
+        if context.pre_execution_errors:
+            # Refused already: validating takes long for just such documents.
+            yield
+            return
         found = self.cached_validate_document(
             context.schema._schema, context.graphql_document, context.validation_rules
         )

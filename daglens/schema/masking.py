@@ -9,8 +9,9 @@ from uuid import uuid4
 from graphql import GraphQLError, GraphQLSyntaxError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 
+from daglens.schema.limits.errors import TOO_MANY_TOKENS
 from daglens.schema.scalars import NotOfScalar
-from daglens.storage.errors import DaglensError, StorageUnavailable
+from daglens.storage.errors import DaglensError, StorageContractBroken, StorageUnavailable
 
 log = logging.getLogger("daglens.server")
 
@@ -19,8 +20,10 @@ PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 BAD_USER_INPUT = "BAD_USER_INPUT"
 
+_TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
+"""So graphql-core's parser says it; what a client sent never begins a message of its."""
 _REQUEST_WRONG = (GraphQLError, NotOfScalar, CannotGetOperationTypeError, InvalidOperationTypeError)
-_FAILURES = frozenset({INTERNAL, "STORAGE_UNAVAILABLE", "STORAGE_SCHEMA_MISMATCH"})
+_FAILURES = frozenset({INTERNAL, "STORAGE_UNAVAILABLE", "STORAGE_SCHEMA_MISMATCH", StorageContractBroken.code})
 """What the server's operator has to look at: logged as errors."""
 
 
@@ -86,6 +89,9 @@ def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
         given = _extensions(error).get("code")
         if isinstance(given, str):
             return given, error.message
+        if error.message.startswith(_TOO_MANY_TOKENS):
+            most = "".join(sign for sign in error.message if sign.isdecimal())
+            return TOO_MANY_TOKENS, f"The document has more than {most} tokens. Values belong into its variables."
         if isinstance(error, GraphQLSyntaxError) or error.message.startswith("Syntax Error"):
             return PARSE_FAILED, error.message
         if error.path is None:

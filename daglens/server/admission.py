@@ -115,6 +115,11 @@ class Admission:
             raise Unauthenticated
         return self._identity
 
+    @property
+    def known(self) -> Identity | None:
+        """Who was let in, if anybody was yet."""
+        return self._identity
+
     async def look(self) -> Identity | None:
         """Let in whom the request's headers name, if anybody.
 

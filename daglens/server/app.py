@@ -21,8 +21,10 @@ from starlette.websockets import WebSocket
 
 from daglens.server.access import AccessMiddleware
 from daglens.server.answers import refusal
+from daglens.server.connections import ConnectionLimit
 from daglens.server.downloads import Downloads
 from daglens.server.gate import GateMiddleware
+from daglens.server.gatekeeping import forwarders
 from daglens.server.graphiql_page import GraphiQLPage
 from daglens.server.health import Readiness, healthz
 from daglens.server.http import GraphQLOverHTTP
@@ -86,6 +88,8 @@ def create_app(instance: Instance, settings: ServerSettings | None = None) -> St
             ),
             *_cors(settings),
             Middleware(GateMiddleware, gate=served.gate),
+            # Behind the gate, which knows who asks.
+            Middleware(ConnectionLimit, most=settings.limits.max_connections, proxies=forwarders(instance, settings)),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         lifespan=_lifespan(served),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from daglens.config.settings import Access
     from daglens.instance import Instance
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}", re.ASCII)
 
 
@@ -43,6 +45,24 @@ def tokens_file(instance: Instance, given: Path | None) -> Path | None:
     return None if named is None else instance.home / Path(named).expanduser()
 
 
+def forwarders(instance: Instance, settings: ServerSettings) -> tuple[Network, ...]:
+    """Networks of the proxies that are believed which client's address they speak for: those that are trusted with
+    its name are with its address.
+
+    Raises:
+        InvalidServerSetting
+    """
+    own = _networks("forwarded_by", settings.limits.forwarded_by)
+    return own + _networks("trusted_proxies", instance.settings.access.trusted_proxies)
+
+
+def _networks(key: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(text) for text in texts)
+    except ValueError as error:
+        raise InvalidServerSetting(f"`{key}` holds networks, as 10.0.0.0/8: {error}.") from None
+
+
 def _proxies(access: Access) -> TrustedProxies | None:
     if access.trusted_header is None:
         if access.trusted_proxies or access.trusted_roles:
@@ -55,9 +75,6 @@ def _proxies(access: Access) -> TrustedProxies | None:
             "Beside `trusted_header`, `trusted_proxies` must say whose header is believed, and `trusted_roles` what "
             "its users may do."
         )
-    try:
-        networks = tuple(ipaddress.ip_network(network) for network in access.trusted_proxies)
-    except ValueError as error:
-        raise InvalidServerSetting(f"`trusted_proxies` holds networks, as 10.0.0.0/8: {error}.") from None
+    networks = _networks("trusted_proxies", access.trusted_proxies)
     roles = {user: Role(role) for user, role in access.trusted_roles.items()}
     return TrustedProxies(access.trusted_header.lower(), networks, roles)

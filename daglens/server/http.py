@@ -13,10 +13,10 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.graphql import OperationType
 
 from daglens.resolvers.live import LiveHub
-from daglens.server.answers import JSON_TYPE, json_bytes, refusal
+from daglens.server.answers import JSON_TYPE, refusal
 from daglens.server.connected import gone
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
-from daglens.server.results import is_rejected, payload_of
+from daglens.server.results import AnswerTooLarge, body_of, is_rejected, payload_of
 from daglens.server.served import Served
 from daglens.server.sse import EVENT_STREAM_TYPE, EventStream
 
@@ -78,11 +78,11 @@ class GraphQLOverHTTP:
         return GraphQLRequest.read(parse_json(await self._body(request), "The body"))
 
     async def _body(self, request: Request) -> bytes:
-        most = self._served.settings.max_body_bytes
+        most = self._served.settings.limits.max_body_bytes
         body = bytearray()
         async for part in request.stream():
             body += part
-            if len(body) > most:
+            if 0 < most < len(body):
                 raise BadRequest(f"The body is larger than {most} bytes.", status=413, code="BODY_TOO_LARGE")
         return bytes(body)
 
@@ -112,7 +112,7 @@ class GraphQLOverHTTP:
                     "Subscriptions are served at this address over a WebSocket, or with `Accept: text/event-stream`."
                 ) from None
             raise BadRequest("Send mutations by POST.", status=405, code="METHOD_NOT_ALLOWED") from None
-        return _response(result, media_type)
+        return _response(result, media_type, self._served.settings.limits.max_answer_bytes)
 
 
 class _WhileConnected:
@@ -137,13 +137,17 @@ class _WhileConnected:
             await asyncio.gather(waiting, leaving, return_exceptions=True)
 
 
-def _response(result: Any, media_type: str) -> Response:
+def _response(result: Any, media_type: str, most_bytes: int) -> Response:
     body = payload_of(result)
     rejected = media_type == GRAPHQL_TYPE and is_rejected(body)
     if rejected:
         del body["data"]
     status = 400 if rejected else 200
-    return Response(json_bytes(body), status, {"content-type": media_type, "cache-control": "no-store"})
+    try:
+        content = body_of(body, most_bytes)
+    except AnswerTooLarge as error:
+        content = error.body()
+    return Response(content, status, {"content-type": media_type, "cache-control": "no-store"})
 
 
 def negotiated(accept: str, offered: Mapping[str, str] = _OFFERED) -> str | None:

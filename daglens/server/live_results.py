@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import EventBatch, LiveHub, Viewer
 from daglens.schema.shareable import Shareable, shareable
-from daglens.server.answers import json_bytes
 from daglens.server.graphql_request import GraphQLRequest
 from daglens.server.handed_hub import Asked, HandedHub, cursor_of
-from daglens.server.results import is_rejected, payload_of
+from daglens.server.results import AnswerTooLarge, body_of, is_rejected, payload_of
 from daglens.server.shared_operation import Item, SharedOperation, Texts, stream_of
 from daglens.server.shared_walk import Feed, Push
 
@@ -32,11 +31,13 @@ class Result(NamedTuple):
         body: JSON, with `data`, `errors` and `extensions` as they are.
         cursor: Of a subscription, where to go on behind it, selected or not; None where there is no such place.
         refusal: The errors, when nothing was executed at all: then this is the only result.
+        is_last: The operation was ended here: what came next could not be sent.
     """
 
     body: bytes
     cursor: str | None = None
     refusal: list[dict[str, Any]] | None = None
+    is_last: bool = False
 
 
 class LiveResults:
@@ -46,8 +47,9 @@ class LiveResults:
     variables with the same rights; `after` may differ. Every other operation, and every error, goes its own way.
     """
 
-    def __init__(self, schema: Callable[[], Schema], shared_bytes: int = SHARED_BYTES) -> None:
-        """`schema`: what an operation that begins now is executed by."""
+    def __init__(self, schema: Callable[[], Schema], shared_bytes: int = SHARED_BYTES, *, most_bytes: int = 0) -> None:
+        """`schema`: what an operation that begins now is executed by. `most_bytes`: of one result; 0: of any size."""
+        self._most_bytes = most_bytes
         self._schema = schema
         self._shared: dict[Hashable, SharedOperation] = {}
         self._texts = Texts(shared_bytes)
@@ -112,7 +114,10 @@ class LiveResults:
                     if body is not None:
                         yield Result(body, cursor)
                     else:
-                        yield await self._of_item(item, operation, context)
+                        result = await self._of_item(item, operation, context)
+                        yield result
+                        if result.is_last:
+                            return
                     first = False
                     place = item.through_seq if isinstance(item, EventBatch) and item.caught_up else None
                     del item, body
@@ -129,12 +134,15 @@ class LiveResults:
         hub = HandedHub()
         hub.hand(item)
         async with aclosing(self._alone(operation, context, hub, first=False)) as results:
-            return (await anext(results))._replace(cursor=cursor_of(item))
+            result = await anext(results)
+            return result if result.is_last else result._replace(cursor=cursor_of(item))
 
     def _join(self, key: Hashable, operation: GraphQLRequest, context: RequestContext) -> SharedOperation:
         shared = self._shared.get(key)
         if shared is None:
-            shared = self._shared[key] = SharedOperation(self._schema(), operation, context, self._texts)
+            shared = self._shared[key] = SharedOperation(
+                self._schema(), operation, context, self._texts, most_bytes=self._most_bytes
+            )
         shared.viewers += 1
         return shared
 
@@ -160,7 +168,13 @@ class LiveResults:
                 payload = payload_of(result)
                 refusal = payload["errors"] if first and is_rejected(payload) else None
                 first = False
-                yield Result(json_bytes(payload), context.cursor, refusal)
+                try:
+                    body = body_of(payload, self._most_bytes)
+                except AnswerTooLarge as error:
+                    # Without a cursor: what was left out is behind it.
+                    yield Result(error.body(), is_last=True)
+                    return
+                yield Result(body, context.cursor, refusal)
 
 
 class _Viewing:

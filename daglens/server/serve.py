@@ -31,6 +31,7 @@ log = logging.getLogger("daglens.server")
 
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
+_NO_LIMIT = 2**40
 
 
 class InsecureBinding(DaglensError):
@@ -130,7 +131,8 @@ def run(
         insecure: Listen on an address other machines may reach, without access control.
         tls: Speak TLS.
         announce: Called with the server's address (`http://127.0.0.1:3000`) when it answers.
-        settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only`, `tokens` of ServerSettings.of.
+        settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only`, `tokens`, `limits` as of
+            ServerSettings.of.
 
     Raises:
         InsecureBinding, AddressInUse, InvalidServerSetting, InvalidTokens, and what `open_instance` raises.
@@ -238,7 +240,8 @@ def make_server(
         timeout_graceful_shutdown=max(1, round(settings.drain_s)),
         # Longer than proxies keep idle connections: one that they take up again isn't being closed here.
         timeout_keep_alive=_KEEP_ALIVE_S,
-        ws_max_size=settings.max_body_bytes,
+        # A message over it closes the socket with 1009, as RFC 6455 has it, before it is held whole.
+        ws_max_size=settings.limits.max_body_bytes or _NO_LIMIT,
         # Compression costs 1.3–2.7 × the CPU of a feed (speed.md 3).
         ws_per_message_deflate=False,
         ws=PushingProtocol,

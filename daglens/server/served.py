@@ -47,10 +47,12 @@ class Served:
         self.telemetry = Telemetry(EXAMPLES)
         self.telemetry.state.served = self
         self.calls = StorageCalls(instance, self.telemetry)
-        self.schema: Schema = build_schema(read_only=settings.read_only, extensions=[measuring(self.telemetry)])
+        self.schema: Schema = build_schema(
+            read_only=settings.read_only, limits=settings.limits, extensions=[measuring(self.telemetry)]
+        )
         self.gate = gate_of(instance, settings)
         self.stopping = asyncio.Event()
-        self.results = LiveResults(lambda: self.schema)
+        self.results = LiveResults(lambda: self.schema, most_bytes=settings.limits.max_answer_bytes)
         self._hub: LiveHub | None = None
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, get_type_hints
 
-from daglens.config.settings import Settings
+from daglens.config.settings import Limits, Settings
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.storage.errors import DaglensError
 
@@ -33,8 +34,7 @@ class ServerSettings:
         path_prefix: The path below which a proxy offers this server, e.g. `/daglens`; "" for none.
         read_only: No mutations, no upkeep, no retention.
         tokens: The file of tokens; None: that of dagster.yaml, if it names one.
-        max_body_bytes: Of a request; a larger one is refused.
-        max_operations: Open at once on one WebSocket.
+        limits: What clients may ask for.
         init_timeout_s: How long a new WebSocket may take to send `connection_init`.
         ping_interval_s: Between two pings on a WebSocket.
         upkeep_s: Between two rounds of upkeep.
@@ -48,8 +48,7 @@ class ServerSettings:
     path_prefix: str = ""
     read_only: bool = False
     tokens: Path | None = None
-    max_body_bytes: int = 16 * 1024 * 1024
-    max_operations: int = 100
+    limits: Limits = field(default_factory=Limits)
     init_timeout_s: float = 10.0
     ping_interval_s: float = 4.0
     upkeep_s: float = 10.0
@@ -83,6 +82,7 @@ class ServerSettings:
         path_prefix: str = "",
         read_only: bool = False,
         tokens: Path | None = None,
+        limits: Iterable[str] = (),
     ) -> Self:
         """Those of an instance's `daglens:` section, with what the command line adds.
 
@@ -96,7 +96,31 @@ class ServerSettings:
             path_prefix=path_prefix.rstrip("/"),
             read_only=read_only,
             tokens=tokens,
-            max_body_bytes=settings.limits.max_body_bytes,
+            limits=limits_with(settings.limits, limits),
             ping_interval_s=settings.live.ping_interval_s,
             live=LiveSettings(poll_s=settings.live.poll_interval_s),
         )
+
+
+def limits_with(limits: Limits, given: Iterable[str]) -> Limits:
+    """The limits, changed as texts like `max_depth=30` say.
+
+    Raises:
+        InvalidServerSetting: There is no such limit, or it can't have this value.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    # Resolvers take that of pages from the instance.
+    hints = get_type_hints(Limits, include_extras=True)
+    for name in ("forwarded_by", "max_page"):
+        del hints[name]
+    values: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in hints:
+            raise InvalidServerSetting(f"{text!r} is none of NAME=NUMBER with a NAME out of {', '.join(hints)}.")
+        try:
+            values[name] = TypeAdapter(hints[name]).validate_python(value)
+        except ValidationError as error:
+            raise InvalidServerSetting(f"{text!r}: {error.errors()[0]['msg']}.") from None
+    return replace(limits, **values)

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, cast
 from daglens.resolvers.compute_logs import Chunk
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import EventBatch, LiveHub, RunGone
-from daglens.server.answers import json_bytes
 from daglens.server.graphql_request import GraphQLRequest
 from daglens.server.handed_hub import Asked, HandedHub
-from daglens.server.results import payload_of
+from daglens.server.results import AnswerTooLarge, body_of, payload_of
 from daglens.server.shared_walk import SharedWalk
 
 if TYPE_CHECKING:
@@ -72,7 +71,16 @@ class SharedOperation:
         walk: Reads for those of its viewers who have kept up.
     """
 
-    def __init__(self, schema: Schema, operation: GraphQLRequest, context: RequestContext, texts: Texts) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        operation: GraphQLRequest,
+        context: RequestContext,
+        texts: Texts,
+        *,
+        most_bytes: int = 0,
+    ) -> None:
+        self._most_bytes = most_bytes
         self.viewers = 0
         self.executed = 0
         self._texts = texts
@@ -99,7 +107,7 @@ class SharedOperation:
         return self._texts.get((self, _key_of(item)))
 
     async def body(self, item: Item) -> bytes | None:
-        """The JSON of an item's result; None when it has errors, which are each viewer's own."""
+        """The JSON of an item's result; None when it has errors, which are each viewer's own, or is too large."""
         return self.known(item) or await self._made(item)
 
     async def _made(self, item: Item) -> bytes | None:
@@ -157,7 +165,12 @@ class SharedOperation:
         self._hub.hand(item)
         first, self._first = self._first, None
         result = await (anext(self._stream) if first is None else first)
-        return None if result.errors else json_bytes(payload_of(result))
+        if result.errors:
+            return None
+        try:
+            return body_of(payload_of(result), self._most_bytes)
+        except AnswerTooLarge:
+            return None
 
 
 async def stream_of(

@@ -13,6 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from daglens.access import Unauthenticated
 from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import json_bytes
+from daglens.server.connections import TooManyConnections, count_as_admitted
 from daglens.server.dialects import Dialect, chosen
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
 from daglens.server.pushing import PUSH
@@ -148,6 +149,10 @@ class _Socket:
             if self._dialect.is_legacy:
                 await self._send({"type": "connection_error", "payload": {"message": str(error), "code": error.code}})
             raise _Closing(FORBIDDEN if admission.was_asked else UNAUTHORIZED, str(error)) from None
+        try:
+            count_as_admitted(self._websocket.scope)
+        except TooManyConnections as error:
+            raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}") from None
 
     async def _start(self, id: str, payload: Any) -> None:
         if not self._initialised:
@@ -160,8 +165,9 @@ class _Socket:
             if not self._dialect.is_legacy:
                 raise _Closing(DUPLICATE_ID, f"Subscriber for {id} already exists")
             self._stop(id)
-        if len(self._operations) >= self._served.settings.max_operations:
-            most = self._served.settings.max_operations
+        most = self._served.settings.limits.max_operations
+        # Those that are ending count as well, if less: whoever begins and stops in turns, and doesn't read, has many.
+        if most and max(len(self._operations), (len(self._operations) + len(self._ending)) // 2) >= most:
             await self._refuse(id, "TOO_MANY_OPERATIONS", f"At most {most} operations may be open on one socket.")
             return
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from daglens.config.settings import Limits
 from daglens.instance import Instance
 from daglens.resolvers.live import LiveHub
 from daglens.storage.records import NewRun
@@ -150,7 +151,7 @@ def test_endpoint_in_a_browser(shared_http: httpx.Client) -> None:
 
 def test_body_size(serve: Serve) -> None:
     """A body above the limit is refused, whether it says its size or not."""
-    server = serve(max_body_bytes=2000)
+    server = serve(limits=Limits(max_body_bytes=2000))
     big = json.dumps({"query": "{version}", "x": "x" * 5000}).encode()
     with httpx.Client(base_url=server.url) as http:
         for content in (big, iter([big[:3000], big[3000:]])):

@@ -13,6 +13,7 @@ from strawberry.extensions import SchemaExtension
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from daglens.config.settings import Limits
 from daglens.instance import Instance
 from daglens.schema.build import build_schema
 from daglens.storage.records import EventDraft
@@ -206,7 +207,7 @@ def test_subprotocol(shared_server: LiveServer) -> None:
 def test_operations_are_bounded(serve: Serve, instance: Instance) -> None:
     """One socket holds only so many operations; the one too many is told."""
     create(instance)
-    with opened(serve(max_operations=3)) as socket:
+    with opened(serve(limits=Limits(max_operations=3))) as socket:
         for n in range(3):
             socket.start(EVENTS, id=str(n), variables={"runId": "run"})
             socket.result(str(n))
