@@ -36,6 +36,7 @@ def status(to: Server = None, json: Json = False) -> None:
         _show(found, folder)
     else:
         typer.echo(f"Nothing waits in {folder.path}.")
+    _tell_unreadable(folder)
 
 
 @app.command()
@@ -74,9 +75,10 @@ def flush(
         raise typer.Exit(130) from None
     if left:
         typer.echo(f"daglens: {left} of these could not be sent, and wait in {folder.path}.", err=True)
-    if not count and logs in (None, (0, 0)):
+    unreadable = _tell_unreadable(folder)
+    if not count and not unreadable and logs in (None, (0, 0)):
         typer.echo("Nothing to send.")
-    if left or (logs is not None and logs[1]):
+    if left or unreadable or (logs is not None and logs[1]):
         raise typer.Exit(1)
 
 
@@ -98,6 +100,18 @@ def _tell(outcomes: Iterable[Flushed]) -> tuple[int, int]:
             left += 1
             typer.echo(f"{name}: {what} wait. {outcome.problem}", err=True)
     return count, left
+
+
+def _tell_unreadable(folder: SpoolFolder) -> int:
+    """Say which spools can't be read; how many there are."""
+    paths = list(folder.unreadable())
+    for path in paths:
+        typer.echo(
+            f"daglens: {path} holds what was recorded, but not for which server: its about.json is damaged, or of a "
+            "newer daglens. It stays until you mend or remove it.",
+            err=True,
+        )
+    return len(paths)
 
 
 def _refuse_to_scatter(folder: SpoolFolder, token_given: bool) -> None:

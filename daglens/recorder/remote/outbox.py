@@ -66,6 +66,7 @@ class Outbox:
         self._overdrawn_bytes = 0
         self._is_cut = False
         self._has_unsynced = False
+        self._has_unsynced_about = True
 
     # ------------------------------------------------------------ what is recorded
 
@@ -78,6 +79,7 @@ class Outbox:
         with self._lock:
             self._guarded(lambda: self.files.write_about(about))
             self.about = about
+            self._has_unsynced_about = True
         self._on_news()
 
     def set_heartbeat(self, timeout_s: int) -> None:
@@ -196,11 +198,13 @@ class Outbox:
 
     def sync(self) -> None:
         """Bring what was written through a power cut. For while the server is away; else the spool is soon empty."""
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError):
             if self._fd is not None and self._has_unsynced:
                 self._has_unsynced = False
-                with contextlib.suppress(OSError):
-                    os.fdatasync(self._fd)
+                os.fdatasync(self._fd)
+            if self._has_unsynced_about:
+                self._has_unsynced_about = False
+                self.files.sync_about()
 
     def close(self) -> None:
         """Write how much was dropped, and nothing any more. The lock stays."""

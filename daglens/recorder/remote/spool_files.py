@@ -190,6 +190,25 @@ class SpoolFiles:
         except TypeError:
             return None
 
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether it says what it is for in a way that this version can't read: a newer one's, or damaged."""
+        return (self.path / "about.json").exists() and self.about() is None
+
+    def sync_about(self) -> None:
+        """Bring what the spool is for, and its place in the folders, through a power cut: without them what it holds
+        belongs to nobody.
+
+        Raises:
+            OSError
+        """
+        for path in (self.path / "about.json", self.path, self.path.parent):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
     def write_sent(self, sent: Sent) -> None:
         """Note how far it is sent. What is lost of this is sent twice, and stored once.
 

@@ -83,6 +83,13 @@ class SpoolFolder:
             else:
                 _remove_abandoned(files)
 
+    def unreadable(self) -> Iterator[Path]:
+        """Spools of which nobody here can tell what they are for. They stay as they are."""
+        with contextlib.suppress(OSError):
+            for name in sorted(os.listdir(self.runs)):
+                if SpoolFiles(self.runs / name).is_unreadable:
+                    yield self.runs / name
+
     def orphans(self, url: str | None = None, run_id: str | None = None) -> Iterator[tuple[SpoolFiles, About]]:
         """Spools whose process is gone, oldest first, each locked when it is given; of one server, of one run."""
         for files, about in self.spools():
@@ -151,7 +158,9 @@ class SpoolRoom:
 
 
 def _remove_abandoned(files: SpoolFiles) -> None:
-    """Remove what is left of a spool whose process was killed while it made or removed it."""
+    """Remove what is left of a spool whose process was killed while it made or removed it: it has no about.json."""
+    if files.is_unreadable:
+        return
     with contextlib.suppress(OSError):
         if time.time() - files.path.stat().st_mtime > _ABANDONED_S and files.lock():
             files.remove()

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from daglens.cli.app import app
 from daglens.instance import Instance
 from daglens.recorder.drafts import draft
 from daglens.recorder.problems import Problems
@@ -180,6 +182,46 @@ def test_what_is_no_spool_is_left_alone(spool: SpoolFolder, about: About) -> Non
     os.utime(spool.runs / "empty", (0, 0))
     assert list(spool.spools()) == []
     assert not (spool.runs / "empty").exists(), "what a killed process left long ago goes"
+
+
+@pytest.mark.parametrize("text", ["", "{torn", '{"url": "http://u", "run_id": "r", "of_a_newer_version": 1}'])
+def test_what_cannot_be_read_is_kept(spool: SpoolFolder, box: Outbox, text: str) -> None:
+    """A spool that doesn't say any more what it is for, in words of this version, is never removed, and told of."""
+    fill(box, 3)
+    abandon(box)
+    (box.files.path / "about.json").write_text(text)
+    os.utime(box.files.path, (0, 0))
+    assert list(spool.spools()) == list(spool.orphans()) == []
+    assert box.files.segment(1).read_bytes().count(b"\n") == 3
+    assert list(spool.unreadable()) == [box.files.path]
+    result = CliRunner().invoke(
+        app, ["recorder", "flush", "--to", box.about.url], env={"DAGLENS_SPOOL": str(spool.path)}
+    )
+    assert result.exit_code == 1
+    assert str(box.files.path) in result.output.replace("\n", "") and "Nothing to send" not in result.output
+    result = CliRunner().invoke(app, ["recorder", "status"], env={"DAGLENS_SPOOL": str(spool.path)})
+    assert result.exit_code == 0 and "about.json is damaged" in " ".join(result.output.split())
+
+
+def test_a_power_cut_while_the_server_is_away(spool: SpoolFolder, box: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits is on the disk with what it is for, and with its place in the folders; once, until that changes."""
+    synced: list[str] = []
+
+    def note(fd: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "fdatasync", note)
+    fill(box, 1)
+    box.sync()
+    path = box.files.path
+    assert set(synced) == {str(path / "events-000001.ndjson"), str(path / "about.json"), str(path), str(spool.runs)}
+    synced.clear()
+    box.sync()
+    assert synced == []
+    box.set_heartbeat(30)
+    box.sync()
+    assert str(path / "about.json") in synced
 
 
 def test_a_full_disk(spool: SpoolFolder, box: Outbox, monkeypatch: pytest.MonkeyPatch, instance: Instance) -> None:
