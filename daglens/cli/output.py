@@ -26,6 +26,10 @@ STATUS_STYLES = {
     "UP_FOR_RETRY": "magenta",
     "SKIPPED": "dim",
 }
+# Of the years 1 to 9999, as the API gives them; a storage takes any number of a writer's.
+_FIRST_US = -62_135_596_800_000_000
+_LAST_US = 253_402_300_799_999_999
+_DAY_US = 86_400_000_000
 _LEVEL_STYLES = {10: "dim", 20: "", 30: "yellow", 40: "red", 50: "bold red"}
 
 
@@ -53,12 +57,21 @@ def rfc3339(us: int | None) -> str | None:
     """Microseconds as RFC 3339 in UTC, e.g. 2026-11-22T09:30:00.123456Z; None stays None."""
     if us is None:
         return None
-    return datetime.fromtimestamp(us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{us % 1_000_000:06d}Z"
+    us = min(max(us, _FIRST_US), _LAST_US)
+    at = datetime.fromtimestamp(us // 1_000_000, UTC)
+    return at.isoformat(timespec="seconds").replace("+00:00", f".{us % 1_000_000:06d}Z")
 
 
 def local_time(us: int | None) -> str:
     """Microseconds as a local date and time to the second; empty for None."""
-    return "" if us is None else datetime.fromtimestamp(us // 1_000_000).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return "" if us is None else _local(us).replace(tzinfo=None).isoformat(" ")
+
+
+def _local(us: int) -> datetime:
+    """To the second."""
+    # A day from either end: no time zone's calendar ends before.
+    within = min(max(us, _FIRST_US + _DAY_US), _LAST_US - _DAY_US)
+    return datetime.fromtimestamp(within // 1_000_000, UTC).astimezone()
 
 
 def duration(seconds: float | None) -> str:
@@ -138,7 +151,7 @@ def event_line(event: EventRecord) -> Text:
     """An event as one line (more when its message has more), with the error it carries below it."""
     from rich.text import Text
 
-    time = datetime.fromtimestamp(event.timestamp_us // 1_000_000).astimezone().strftime("%H:%M:%S")
+    time = _local(event.timestamp_us).strftime("%H:%M:%S")
     millis = event.timestamp_us // 1000 % 1000
     line = Text()
     line.append(f"{event.seq:>6} {time}.{millis:03d} ", style="dim")

@@ -5,7 +5,7 @@ import os
 
 from daglens.instance import Instance
 from daglens.storage import event_types as et
-from daglens.storage.records import EventDraft
+from daglens.storage.records import EventDraft, NewRun
 
 
 def ids(answer):
@@ -35,6 +35,22 @@ def test_list_filters_all_hold(filled):
     assert ids(filled("runs", "list", "--since", "2026-09-21T14:13:30", "--limit", "1", "--json")) == ["open"]
     assert ids(filled("runs", "list", "--before", "2026-09-21T14:13:30", "--json")) == ["good"]
     assert ids(filled("runs", "list", "--pipeline", "hourly", "--status", "SUCCESS", "--json")) == []
+
+
+def test_times_beyond_the_calendar(command):
+    """Times that no calendar has, as of a bundle or a plug-in, are shown as the nearest that it has."""
+    far = (-(2**63) + 1, "0001-01-01T00:00:00.000000Z"), (2**63 - 1, "9999-12-31T23:59:59.999999Z")
+    with Instance.open(home=command.home) as instance:
+        for number, (at_us, _) in enumerate(far):
+            instance.create_run(NewRun(f"r{number}", "p", created_at_us=at_us))
+            instance.append(f"r{number}", [EventDraft(et.RUN_START, timestamp_us=at_us, data={"pipelineName": "p"})])
+    listed = command("runs", "list", "--oldest-first", "--json")
+    assert [run["createdAt"] for run in listed.objects] == [text for _, text in far]
+    for run_id, zone in (("r0", "America/Anchorage"), ("r1", "Pacific/Kiritimati")):
+        command.env["TZ"] = zone
+        table = command("runs", "list").out
+        assert "0001-01-0" in table and "9999-12-3" in table
+        assert "RUN_START" in command("events", run_id).out
 
 
 def test_list_as_a_table(filled):
