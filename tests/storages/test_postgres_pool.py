@@ -250,6 +250,14 @@ def test_what_is_no_url(url: str) -> None:
     assert "plan" not in str(caught.value)
 
 
+@pytest.mark.parametrize("url", ["postgresql://me:planted%00@db/x", "postgresql://me@db/x%00", "postgresql://db?p=%00"])
+def test_what_libpq_cannot_hold(url: str) -> None:
+    """A NUL is refused when the configuration is read, not by every call."""
+    with pytest.raises(ValueError, match="NUL") as caught:
+        PostgresConfig(postgres_url=Secret(url))
+    assert "plan" not in str(caught.value)
+
+
 def test_parts_say_the_same_as_a_url() -> None:
     """A password with every odd character needs no encoding in `postgres_db`; both lead to one pool."""
     password = "p@ss/w:rd?%#&= 'ü\\"

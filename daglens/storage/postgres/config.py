@@ -113,6 +113,8 @@ class PostgresConfig:
                 given["password"] = db.password.reveal()
             given |= {name: _parameter(value) for name, value in db.params.items()}
         timeout = {"connect_timeout": str(max(2, math.ceil(self.connect_timeout_s)))}
+        if any("\0" in value for value in given.values()):
+            raise ValueError("there is a NUL in it (%00 in a URL), which no connection parameter can hold")
         own = {"application_name": "daglens", "client_encoding": "UTF8"}
         return Address({**own, **_KEEPALIVES, **timeout, **given})
 
