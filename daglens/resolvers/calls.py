@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter
 
 from daglens.resolvers.observing import SILENT, Observer
+from daglens.resolvers.threads import in_thread
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage, Storage
 from daglens.storage.errors import DaglensError, StorageUnavailable
 from daglens.storage.records import Health
@@ -82,7 +83,7 @@ class StorageCalls:
             limiter = self._limiters[section] = CapacityLimiter(_size(storage))
         try:
             with self.observer.storage_call(section, call) as observed:
-                return await to_thread.run_sync(observed, storage, limiter=limiter)
+                return await in_thread(observed, storage, limiter)
         except DaglensError as error:
             error.args = (self.instance.sections[section].clean(str(error)),)
             raise
