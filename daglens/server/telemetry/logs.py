@@ -63,8 +63,8 @@ def log_to(
 ) -> logging.Handler:
     """Send the log of this process to a stream (standard error, unless told otherwise); the handler.
 
-    `level` is for daglens's own lines; those of libraries are warnings and above, unless it is debug. `requests`: one
-    line per request, when it has been answered.
+    `level` is for daglens's own lines; those of libraries are warnings and above, unless it is debug, and then still
+    without what went over the wire. `requests`: one line per request, when it has been answered.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.addFilter(OfRequest())
@@ -73,7 +73,10 @@ def log_to(
     root = logging.getLogger()
     root.addHandler(handler)
     own = getattr(logging, level.upper())
-    root.setLevel(logging.INFO if level == "debug" else max(own, logging.WARNING))
+    root.setLevel(logging.DEBUG if level == "debug" else max(own, logging.WARNING))
+    # A socket's frames and handshakes hold tokens and data.
+    for name in ("uvicorn", "websockets"):
+        logging.getLogger(name).setLevel(max(own, logging.INFO))
     logging.getLogger("daglens").setLevel(own)
     logging.getLogger("daglens.access").setLevel(logging.INFO if requests else logging.CRITICAL)
     return handler
