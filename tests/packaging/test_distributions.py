@@ -24,6 +24,7 @@ TOP_LEVEL_OF_SDIST = {
     "README.md",
     "benchmarks",
     "daglens",
+    "deploy",
     "docs",
     "hatch_build.py",
     "pyproject.toml",
