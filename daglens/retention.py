@@ -23,7 +23,8 @@ class Rule:
 
     Attributes:
         ended_before_us: Finished runs that ended before this time, by the timestamp of their last status; one without
-            such a time, before it changed last.
+            such a time, before it changed last. A recorder's heartbeat, which has the storage's own time, tells that
+            a run had not ended before it, whatever the recorder's clock says.
         statuses: Only runs with one of these; others than final ones match nothing.
         keep_last: The newest so many runs of the instance stay, whatever became of them.
     """
@@ -74,7 +75,9 @@ def _position(run: RunRecord) -> RunPosition:
 
 
 def _ended_at_us(run: RunRecord) -> int:
-    return run.updated_at_us if run.ended_at_us is None else run.ended_at_us
+    ended_at_us = run.updated_at_us if run.ended_at_us is None else run.ended_at_us
+    # A recorder whose clock stands at 1970 would have its runs deleted as they end.
+    return max(ended_at_us, run.heartbeat_at_us or ended_at_us)
 
 
 @dataclass(frozen=True, slots=True)

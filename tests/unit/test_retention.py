@@ -56,6 +56,21 @@ def test_which_runs(instance: Instance) -> None:
     assert ids(instance, statuses=()) == []
 
 
+def test_a_recorder_whose_clock_is_far_behind(instance: Instance) -> None:
+    """A run with a heartbeat is kept as long after it as any other, though its own times are of long ago."""
+    add(instance, "watched", 40, None)
+    heard_us = instance.heartbeat("watched").heartbeat_at_us
+    assert heard_us is not None
+    instance.append("watched", [EventDraft(et.RUN_SUCCESS, timestamp_us=NOW - 40 * DAY)])
+    add(instance, "other", 40, 40)
+
+    def gone(ended_before_us: int) -> list[str]:
+        return [run.run_id for page in expired(instance.runs, Rule(ended_before_us)) for run in page]
+
+    assert gone(heard_us) == ["other"]
+    assert sorted(gone(heard_us + 1)) == ["other", "watched"]
+
+
 def test_the_time_itself(instance: Instance) -> None:
     """A run that ended at the very time stays; one microsecond earlier goes."""
     add(instance, "at", 40, 30)
