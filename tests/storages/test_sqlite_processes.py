@@ -205,3 +205,38 @@ def test_fork_while_other_threads_are_at_work(database: SqliteDatabase) -> None:
     assert codes == [0] * 10
     assert failed == []
     assert events.heads(["r1"])["r1"].last_seq == 10
+
+
+CLOSE_UNDER_WRITES = """
+import sys
+import threading
+from pathlib import Path
+from daglens.storage.records import EventDraft
+from daglens.storage.sqlite import SqliteDatabase, SqliteEventLogStorage
+
+database = SqliteDatabase(Path(sys.argv[1]))
+events = SqliteEventLogStorage(database)
+begun, enough = threading.Event(), threading.Event()
+
+def write():
+    while not enough.is_set():
+        events.append("r1", [EventDraft("LOG_MESSAGE")])
+        begun.set()
+
+writer = threading.Thread(target=write)
+writer.start()
+for _ in range(100):
+    begun.clear()
+    begun.wait()
+    database.close()
+enough.set()
+writer.join()
+database.close()
+print("whole")
+"""
+
+
+def test_closing_waits_for_who_writes(tmp_path: Path) -> None:
+    """A database that is closed while another thread commits lets it commit first; the process goes on."""
+    child = start(CLOSE_UNDER_WRITES, tmp_path / "daglens.db")
+    assert outputs([child]) == ["whole\n"]

@@ -102,7 +102,7 @@ class SqliteDatabase:
                 )
             elif durability == "full" and database._durability != "full":
                 database._durability = "full"
-                database._discard_writer()
+                database._end_writer()
             database._busy_timeout_s = max(database._busy_timeout_s, busy_timeout_s)
             limits = (database._statement_timeout_s, statement_timeout_s)
             database._statement_timeout_s = max(limits) if all(limits) else 0
@@ -124,7 +124,7 @@ class SqliteDatabase:
         self._closed = True
         self.watcher.close()
         if self._pid == os.getpid():
-            self._discard_writer()
+            self._end_writer()
             self._close_idle()
 
     # ------------------------------------------------------------ reading and writing
@@ -252,7 +252,17 @@ class SqliteDatabase:
             while True:
                 self._idle.pop().close()
 
+    def _end_writer(self) -> None:
+        """Close the connection that writes, once nobody writes by it.
+
+        Closed under another thread's COMMIT it ends the whole process (a segmentation fault in sqlite3, seen where an
+        instance was closed under its server).
+        """
+        with self._write_lock:
+            self._discard_writer()
+
     def _discard_writer(self) -> None:
+        """Close the connection that writes. The caller holds the write lock."""
         writer, self._writer = self._writer, None
         if writer is not None:
             with suppress(sqlite3.Error):
@@ -277,8 +287,7 @@ class SqliteDatabase:
         with self._open_lock:
             if _identity(self.path) != self._identity:
                 self._opened = False
-        with self._write_lock:
-            self._discard_writer()
+        self._end_writer()
         self._close_idle()
         self.watcher.reconnect()
 
