@@ -50,7 +50,7 @@ def unfinished_runs(instance: Instance) -> Iterator[Sequence[RunRecord]]:
             yield found.runs
             last = found.runs[-1]
             after = RunPosition(last.created_at_us, last.run_id)
-        if not found.has_more:
+        if not found.has_more or not found.runs:
             return
 
 

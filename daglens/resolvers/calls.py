@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from anyio import CapacityLimiter
 
+from daglens.resolvers.checked_storages import checked
 from daglens.resolvers.observing import SILENT, Observer
 from daglens.resolvers.threads import in_thread
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage, Storage
@@ -28,6 +29,7 @@ class StorageCalls:
         self.instance = instance
         self.observer = observer
         self._limiters: dict[str, CapacityLimiter] = {}
+        self._checked: dict[str, Storage] = {}
 
     @property
     def limiters(self) -> Mapping[str, CapacityLimiter]:
@@ -39,7 +41,7 @@ class StorageCalls:
 
         Raises:
             DaglensError: What the storage raised, without secrets; StorageUnavailable for anything that the contract
-                doesn't foresee.
+                doesn't foresee; StorageContractBroken for an answer that it rules out.
         """
         return await self._call("run_storage", self.instance.runs, call)
 
@@ -81,15 +83,18 @@ class StorageCalls:
         limiter = self._limiters.get(section)
         if limiter is None:
             limiter = self._limiters[section] = CapacityLimiter(_size(storage))
+            self._checked[section] = checked(section, storage)
+        asked = cast(S, self._checked[section])
         try:
             with self.observer.storage_call(section, call) as observed:
-                return await in_thread(observed, storage, limiter)
+                return await in_thread(observed, asked, limiter)
         except DaglensError as error:
             error.args = (self.instance.sections[section].clean(str(error)),)
             raise
         except Exception as error:
             # A client can't tell a driver's error from a plug-in's bug; the server's log has the traceback of both.
-            raise StorageUnavailable("The server's log says more.", foreseen=False) from error
+            what = f"{section} failed in a way that its contract doesn't foresee."
+            raise StorageUnavailable(f"{what} The server's log says more.", foreseen=False) from error
 
 
 def _size(storage: Storage) -> int:

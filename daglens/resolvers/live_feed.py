@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import Any
 
 from daglens.resolvers.live_settings import LiveSettings
-from daglens.storage.errors import DaglensError, StorageUnavailable
+from daglens.storage.errors import DaglensError, StorageContractBroken, StorageUnavailable
 
 log = logging.getLogger("daglens.live")
 
@@ -71,6 +71,7 @@ class Feed(ABC):
         # for all, and costs three times as much.
         self._waiting: dict[asyncio.Future[None], None] = {}
         self._last_read_at = self._loop.time() - settings.coalesce_s
+        self._broken: StorageContractBroken | None = None
         self._failures = 0
         # Not on behalf of the first viewer, whose request id and span are others'.
         self._task = self._loop.create_task(self._run(), name=f"daglens-live {name}", context=Context())
@@ -108,6 +109,7 @@ class Feed(ABC):
 
         Raises:
             ServerStopping: The feed was stopped.
+            StorageContractBroken: The last read gave what can't be: to wait for better could take for ever.
         """
         deadline = None if timeout_s is None else self._loop.time() + timeout_s
         while not until():
@@ -116,6 +118,8 @@ class Feed(ABC):
                 return False
             if self.stopped:
                 raise ServerStopping
+            if self._broken is not None:
+                raise self._broken.with_traceback(None)
             await self._told(left_s)
         return True
 
@@ -170,9 +174,13 @@ class Feed(ABC):
                 _answer(asked, ServerStopping())
                 raise
             except Exception as error:
+                self._broken = error if isinstance(error, StorageContractBroken) else None
                 _answer(asked, error)
+                if self._broken is not None:
+                    self.tell()
                 await self._pause(error)
                 continue
+            self._broken = None
             if self._failures:
                 self._failures = 0
                 log.info("%s: the storage answers again", self.name)

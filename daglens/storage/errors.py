@@ -121,3 +121,9 @@ class StorageSchemaMismatch(StorageUnavailable):
     """The database was made by another version of daglens."""
 
     code = "STORAGE_SCHEMA_MISMATCH"
+
+
+class StorageContractBroken(DaglensError):
+    """The storage answered what its contract rules out."""
+
+    code = "STORAGE_CONTRACT_BROKEN"

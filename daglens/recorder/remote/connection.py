@@ -21,7 +21,7 @@ MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 _DENIED: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN"})
 _CLOSED: Final = (ConnectionError, http.client.BadStatusLine)
-_FAILED: Final = frozenset({"INTERNAL", "STORAGE_UNAVAILABLE"})
+_FAILED: Final = frozenset({"INTERNAL", "STORAGE_UNAVAILABLE", "STORAGE_CONTRACT_BROKEN"})
 """A server can't tell a storage that is away from one with a bug, so neither can we."""
 _BAD_INPUT: Final = frozenset({"BAD_USER_INPUT"})
 
