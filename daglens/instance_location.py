@@ -64,8 +64,11 @@ def locate(
     home: str | Path | None = None,
     fallback: str | Path | None = None,
     ephemeral: bool = False,
+    make: bool = True,
 ) -> Location:
     """Apply the four rules. `home` stands in for DAGSTER_HOME; `ephemeral` goes straight to rule 4.
+
+    A missing folder is made, unless `make` is False.
 
     Raises:
         InvalidHome: The folder is relative, a file stands in its place, or it can't be made.
@@ -74,17 +77,17 @@ def locate(
         return Location(InstanceOrigin.EPHEMERAL, None)
     named = str(home) if home is not None else (os.environ if environ is None else environ).get(HOME_VARIABLE, "")
     if named:
-        folder = _folder(named, HOME_VARIABLE if home is None else "--instance-home")
+        folder = _folder(named, HOME_VARIABLE if home is None else "--instance-home", make)
         yaml_file = folder / YAML_NAME
         if os.path.lexists(yaml_file):
             return Location(InstanceOrigin.DAGSTER_YAML, folder, yaml_file)
         return Location(InstanceOrigin.DAGSTER_HOME, folder)
     if fallback is not None:
-        return Location(InstanceOrigin.FALLBACK_DIR, _folder(str(fallback), "The fallback folder"))
+        return Location(InstanceOrigin.FALLBACK_DIR, _folder(str(fallback), "The fallback folder", make))
     return Location(InstanceOrigin.EPHEMERAL, None)
 
 
-def _folder(named: str, what: str) -> Path:
+def _folder(named: str, what: str, make: bool) -> Path:
     if "\0" in named:
         raise InvalidHome(f"{what} has a NUL character in it.")
     folder = Path(os.path.expanduser(named))
@@ -92,7 +95,8 @@ def _folder(named: str, what: str) -> Path:
         # A relative home would scatter data over whatever folders commands are started in (weaknesses.md 31).
         raise InvalidHome(f"{what} must be an absolute path, but is {named!r}. Write {str(folder.absolute())!r}.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if make or (os.path.lexists(folder) and not folder.is_dir()):
+            folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise InvalidHome(f"{what} is {str(folder)!r}, but a file stands there. Name a folder.") from None
     except OSError as error:

@@ -9,6 +9,8 @@ import typer
 from daglens.cli import (
     bundles,
     demo,
+    documents,
+    doctor,
     events,
     instance_commands,
     logs,
@@ -28,12 +30,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (serve, demo, events, logs):
+for module in (serve, demo, events, logs, doctor):
     module.register(app)
 migrate.register(instance_commands.app)
 bundles.register(runs.app)
 app.add_typer(runs.app, name="runs")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(documents.app, name="documents")
 app.add_typer(recorder_commands.app, name="recorder")
 app.add_typer(instance_commands.app, name="instance")
 

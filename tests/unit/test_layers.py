@@ -35,7 +35,9 @@ BELOW = {
         "schema",
         "access",
     },
+    "doctor": {"storage", "config", "instance", "instance_location", "access", "server"},
     "cli": {
+        "doctor",
         "storage",
         "config",
         "instance",
