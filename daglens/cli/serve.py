@@ -10,6 +10,7 @@ import typer
 
 from daglens.cli.bundles import BundleFiles, MoreBundleFiles, opener_of
 from daglens.cli.options import InstanceHome
+from daglens.config.settings import DocumentsMode
 
 if TYPE_CHECKING:
     from daglens.instance import Instance
@@ -84,9 +85,17 @@ def serve(
     ] = LogLevel.INFO,
     access_log: Annotated[
         bool | None,
+        typer.Option("--access-log/--no-access-log", help="A line for each request. [default: with --log-format json]"),
+    ] = None,
+    documents: Annotated[
+        Path | None,
         typer.Option(
-            "--access-log/--no-access-log", help="A line for each request. [default: with --log-format json]"
+            "--documents", metavar="FILE", help="Execute the documents of this file; `daglens documents write`."
         ),
+    ] = None,
+    documents_mode: Annotated[
+        DocumentsMode | None,
+        typer.Option("--documents-mode", help="Of other documents: enforce refuses, log executes and names them."),
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Listen on an address that others reach, without access control.")
@@ -117,6 +126,8 @@ def serve(
         read_only=read_only or open_bundles is not None,
         tokens=tokens,
         limits=tuple(limit or ()),
+        documents=documents,
+        documents_mode=documents_mode,
     )
 
 

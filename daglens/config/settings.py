@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,19 @@ class Between:
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is made of a value before it is checked; used as `Annotated[str, Before(change)]`."""
+
+    change: Callable[[object], object]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """How pydantic does it."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self.change, handler(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,29 @@ class Limits:
     forwarded_by: tuple[str, ...] = ()
 
 
+DocumentsMode = Literal["off", "log", "enforce"]
+
+
+def _off(value: object) -> object:
+    """What YAML makes of a bare `off`."""
+    return "off" if value is False else value
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Which documents are executed.
+
+    Attributes:
+        manifest: The file of trusted documents (`daglens documents write`); a relative path begins at the instance's
+            folder. None: every document is executed.
+        mode: Of documents that are not in the file: `enforce` refuses them, `log` names them in the log, `off` passes
+            over the file.
+    """
+
+    manifest: str | None = None
+    mode: Annotated[DocumentsMode, Before(_off)] = "enforce"
+
+
 @dataclass(frozen=True, slots=True)
 class Live:
     """How live feeds run.
@@ -119,4 +155,5 @@ class Settings:
     retention: Retention = field(default_factory=Retention)
     access: Access = field(default_factory=Access)
     limits: Limits = field(default_factory=Limits)
+    documents: Documents = field(default_factory=Documents)
     live: Live = field(default_factory=Live)

@@ -39,9 +39,17 @@ def gate_of(instance: Instance, settings: ServerSettings) -> Gate:
 
 def tokens_file(instance: Instance, given: Path | None) -> Path | None:
     """The file of tokens: the one that is given, else the one that dagster.yaml names."""
+    return _file(instance, given, instance.settings.access.tokens)
+
+
+def documents_file(instance: Instance, given: Path | None) -> Path | None:
+    """The file of trusted documents: the one that is given, else the one that dagster.yaml names."""
+    return _file(instance, given, instance.settings.documents.manifest)
+
+
+def _file(instance: Instance, given: Path | None, named: str | None) -> Path | None:
     if given is not None:
         return given.expanduser()
-    named = instance.settings.access.tokens
     return None if named is None else instance.home / Path(named).expanduser()
 
 

@@ -28,12 +28,18 @@ class BadRequest(DaglensError):
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
-    """One operation to execute."""
+    """One operation to execute.
+
+    Attributes:
+        query: Its document; "" when only an id of it was sent.
+        document_id: As `documentId`, or as Apollo's `extensions: {persistedQuery: {sha256Hash}}`.
+    """
 
     query: str
     variables: dict[str, Any] | None
     operation_name: str | None
     extensions: dict[str, Any] | None
+    document_id: str | None = None
 
     @classmethod
     def read(cls, parameters: Any) -> GraphQLRequest:
@@ -45,13 +51,17 @@ class GraphQLRequest:
         if not isinstance(parameters, dict):
             raise BadRequest("A GraphQL request is a JSON object with the key `query`; batches are not taken.")
         query = parameters.get("query")
-        if not isinstance(query, str) or not query.strip():
+        extensions = _map(parameters, "extensions")
+        document_id = _document_id(parameters, extensions or {})
+        if query is None and document_id is not None:
+            query = ""
+        elif not isinstance(query, str) or not query.strip():
             raise BadRequest("`query` must be a string that holds a GraphQL document.")
         name = parameters.get("operationName")
         if name is not None and not isinstance(name, str):
             raise BadRequest("`operationName` must be a string or null.")
         # An empty name is what some clients send for none.
-        return cls(query, _map(parameters, "variables"), name or None, _map(parameters, "extensions"))
+        return cls(query, _map(parameters, "variables"), name or None, extensions, document_id)
 
     @classmethod
     def read_query_string(cls, parameters: Mapping[str, str]) -> GraphQLRequest:
@@ -73,6 +83,15 @@ class GraphQLRequest:
             return get_operation_type(parse(self.query, no_location=True), self.operation_name)
         except (GraphQLError, RecursionError, RuntimeError):
             return None
+
+
+def _document_id(parameters: dict[str, Any], extensions: dict[str, Any]) -> str | None:
+    id = parameters.get("documentId")
+    if id is None and isinstance(persisted := extensions.get("persistedQuery"), dict):
+        id = persisted.get("sha256Hash")
+    if id is not None and (not isinstance(id, str) or not id):
+        raise BadRequest("`documentId`, or `sha256Hash` in `extensions: {persistedQuery: …}`, must be a string.")
+    return id
 
 
 def _map(parameters: dict[str, Any], key: str) -> dict[str, Any] | None:

@@ -54,7 +54,7 @@ class GraphQLOverHTTP:
                 "Answers are application/json, application/graphql-response+json or text/event-stream.",
             )
         try:
-            operation = await self._read(request)
+            operation = self._served.documents.checked(await self._read(request))
             if media_type == EVENT_STREAM_TYPE:
                 return EventStream(self._served, request, operation)
             return await self._execute(request, operation, media_type)

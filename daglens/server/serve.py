@@ -131,8 +131,8 @@ def run(
         insecure: Listen on an address other machines may reach, without access control.
         tls: Speak TLS.
         announce: Called with the server's address (`http://127.0.0.1:3000`) when it answers.
-        settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only`, `tokens`, `limits` as of
-            ServerSettings.of.
+        settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only`, `tokens`, `limits`, `documents`,
+            `documents_mode` of ServerSettings.of.
 
     Raises:
         InsecureBinding, AddressInUse, InvalidServerSetting, InvalidTokens, and what `open_instance` raises.

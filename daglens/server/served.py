@@ -9,7 +9,8 @@ from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import LiveHub
 from daglens.server.admission import admission_of
-from daglens.server.gatekeeping import gate_of
+from daglens.server.documents import TrustedDocuments
+from daglens.server.gatekeeping import documents_file, gate_of
 from daglens.server.live_results import LiveResults
 from daglens.server.settings import ServerSettings
 from daglens.server.telemetry.names import EXAMPLES
@@ -30,6 +31,7 @@ class Served:
         calls: Calls of the instance's storages, with one limiter per storage.
         schema: What `/graphql` answers by.
         gate: Tells who asks.
+        documents: Tells which documents are executed.
         telemetry: Measures what is done.
         stopping: Set when the server is about to stop: event streams end now.
         results: Executes operations for transports that deliver many results.
@@ -38,7 +40,7 @@ class Served:
     def __init__(self, instance: Instance, settings: ServerSettings) -> None:
         """
         Raises:
-            InvalidTokens, InvalidServerSetting
+            InvalidTokens, InvalidDocuments, InvalidServerSetting
         """
         from daglens.schema.build import build_schema
 
@@ -51,6 +53,7 @@ class Served:
             read_only=settings.read_only, limits=settings.limits, extensions=[measuring(self.telemetry)]
         )
         self.gate = gate_of(instance, settings)
+        self.documents = TrustedDocuments(documents_file(instance, settings.documents), settings.documents_mode)
         self.stopping = asyncio.Event()
         self.results = LiveResults(lambda: self.schema, most_bytes=settings.limits.max_answer_bytes)
         self._hub: LiveHub | None = None

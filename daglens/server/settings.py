@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
-from daglens.config.settings import Limits, Settings
+from daglens.config.settings import DocumentsMode, Limits, Settings
 from daglens.resolvers.live_settings import LiveSettings
 from daglens.storage.errors import DaglensError
 
@@ -35,6 +35,8 @@ class ServerSettings:
         read_only: No mutations, no upkeep, no retention.
         tokens: The file of tokens; None: that of dagster.yaml, if it names one.
         limits: What clients may ask for.
+        documents: The file of trusted documents; None: that of dagster.yaml, if it names one.
+        documents_mode: What is done with a document that is not in it: `off` and `log` execute it, `enforce` doesn't.
         init_timeout_s: How long a new WebSocket may take to send `connection_init`.
         ping_interval_s: Between two pings on a WebSocket.
         upkeep_s: Between two rounds of upkeep.
@@ -49,6 +51,8 @@ class ServerSettings:
     read_only: bool = False
     tokens: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    documents: Path | None = None
+    documents_mode: DocumentsMode = "enforce"
     init_timeout_s: float = 10.0
     ping_interval_s: float = 4.0
     upkeep_s: float = 10.0
@@ -83,6 +87,8 @@ class ServerSettings:
         read_only: bool = False,
         tokens: Path | None = None,
         limits: Iterable[str] = (),
+        documents: Path | None = None,
+        documents_mode: DocumentsMode | None = None,
     ) -> Self:
         """Those of an instance's `daglens:` section, with what the command line adds.
 
@@ -97,6 +103,8 @@ class ServerSettings:
             read_only=read_only,
             tokens=tokens,
             limits=limits_with(settings.limits, limits),
+            documents=documents,
+            documents_mode=documents_mode or settings.documents.mode,
             ping_interval_s=settings.live.ping_interval_s,
             live=LiveSettings(poll_s=settings.live.poll_interval_s),
         )

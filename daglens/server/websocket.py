@@ -171,7 +171,7 @@ class _Socket:
             await self._refuse(id, "TOO_MANY_OPERATIONS", f"At most {most} operations may be open on one socket.")
             return
         try:
-            operation = GraphQLRequest.read(payload)
+            operation = self._served.documents.checked(GraphQLRequest.read(payload))
         except BadRequest as error:
             await self._refuse(id, error.told_code, error.hint)
             return

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -11,6 +14,8 @@ import pytest
 
 from daglens.config.settings import Limits
 from daglens.instance import Instance
+from daglens.server.documents import read_manifest
+from daglens.server.gatekeeping import documents_file
 from daglens.server.limit_table import LIMITS, STATEMENT, table
 from daglens.server.settings import InvalidServerSetting, ServerSettings
 from daglens.testing.server import serve_in_thread
@@ -29,8 +34,7 @@ def test_the_table_is_the_codes() -> None:
 def test_every_snippet_is_known_here() -> None:
     """Each block that could be run is run below."""
     marks = {snippet.mark for snippet in snippets(DOCUMENT) if snippet.language not in ("json", "text")}
-    assert marks == {"limits", "cost", "forwarded", "documents", "write"} & marks
-    assert {"limits", "cost", "forwarded"} <= marks
+    assert marks == {"limits", "cost", "forwarded", "documents", "write"}
 
 
 def test_the_cost_that_is_told() -> None:
@@ -69,3 +73,27 @@ def test_the_files_that_are_shown(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(InvalidServerSetting, match=said):
             settings_of("{}", tmp_path, wrong)
+
+
+def test_trusted_documents(tmp_path: Path) -> None:
+    """The command writes a manifest, and the file that names it is taken."""
+    shutil.copytree(ROOT / "tests/contract/operations", tmp_path / "frontend/operations")
+    (shown,) = marked(DOCUMENT, "write")
+    program, *arguments = shown.text.split()
+    assert program == "daglens"
+    command = [sys.executable, "-m", "daglens.cli", *arguments]
+    for more in ([], ["--check"]):
+        subprocess.run([*command, *more], cwd=tmp_path, check=True, timeout=120, capture_output=True)
+    (shown,) = marked(DOCUMENT, "documents")
+    (tmp_path / "dagster.yaml").write_text(shown.text, encoding="utf-8")
+    with Instance.open(home=tmp_path) as instance:
+        settings = ServerSettings.of(instance.settings)
+        assert settings.documents_mode == "log"
+        file = documents_file(instance, settings.documents)
+        assert file == tmp_path / "documents.json"
+        assert len(read_manifest(file).by_id) > 10
+    (tmp_path / "documents.json").write_text("{}")
+    assert (
+        subprocess.run([*command, "--check"], cwd=tmp_path, check=False, timeout=120, capture_output=True).returncode
+        == 1
+    )
