@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system lint format types schema wheel clean
+.PHONY: help demo test test-system lint format types schema docs wheel clean
 .DELETE_ON_ERROR:
 
 VENV ?= .venv
@@ -41,12 +41,15 @@ types: $(VENV)/.installed-test ## mypy, strict
 schema: $(VENV)/.installed-test ## write daglens/graphql/schema.graphql from the code
 	$(BIN)/python -m daglens.schema.export
 
+docs: $(VENV)/.installed-docs ## the documentation as a site, in site/; a link that leads nowhere is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 wheel: $(VENV)/.installed-test ## dist/*.tar.gz and dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build
 
 clean: ## remove environments and everything built
-	rm -rf .venv .venv-ci dist daglens/server/assets tests/npm/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-ci dist site daglens/server/assets tests/npm/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # Marks in the environment, not phony targets: a second `make test` starts at once, a changed pyproject installs again.
 $(BIN)/python:
@@ -63,3 +66,7 @@ $(VENV)/.installed-test: pyproject.toml hatch_build.py | $(BIN)/python
 $(VENV)/.installed-system: pyproject.toml hatch_build.py | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,system]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml hatch_build.py | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@ $(VENV)/.installed

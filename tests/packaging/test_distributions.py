@@ -27,6 +27,7 @@ TOP_LEVEL_OF_SDIST = {
     "deploy",
     "docs",
     "hatch_build.py",
+    "mkdocs.yml",
     "pyproject.toml",
     "scripts",
     "tests",
