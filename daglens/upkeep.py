@@ -3,7 +3,7 @@ own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -72,7 +72,31 @@ def reproject(instance: Instance) -> int:
     return behind
 
 
-def reap(instance: Instance, *, watching_since_us: int | None = None) -> list[str]:
+class Silences:
+    """How long runs have given no new sign of life, by a clock of this process that never jumps.
+
+    The storage's own clock may jump back: then the last sign of a dead recorder lies in the future for hours.
+    """
+
+    def __init__(self, steady_s: Callable[[], float]) -> None:
+        """`steady_s` gives seconds since any moment."""
+        self._steady_s = steady_s
+        self._signs: dict[str, tuple[object, float]] = {}
+
+    def of(self, run_id: str, sign: object) -> float:
+        """Seconds since this sign was first seen here."""
+        now = self._steady_s()
+        known = self._signs.get(run_id)
+        if known is None or known[0] != sign:
+            known = self._signs[run_id] = (sign, now)
+        return now - known[1]
+
+    def keep(self, run_ids: Collection[str]) -> None:
+        """Forget all other runs."""
+        self._signs = {run_id: seen for run_id, seen in self._signs.items() if run_id in run_ids}
+
+
+def reap(instance: Instance, *, watching_since_us: int | None = None, silences: Silences | None = None) -> list[str]:
     """Presume dead the runs whose recorders have been silent beyond their timeout; their ids.
 
     Each gets one RUN_FAILURE with `presumed`, whoever else reaps. A run that never had a heartbeat is left alone.
@@ -80,8 +104,11 @@ def reap(instance: Instance, *, watching_since_us: int | None = None) -> list[st
     Args:
         watching_since_us: When the caller began to watch (a server: its start). Silence counts from the later of this
             and the last sign of life, so that a server that was down presumes nothing at once.
+        silences: What the caller has seen in earlier calls. With it a run is presumed dead also when the storage's
+            clock has jumped back.
     """
     presumed: list[str] = []
+    seen: set[str] = set()
     now = instance.runs.now_us()
     for page in unfinished_runs(instance):
         watched = [run for run in page if run.heartbeat_timeout_s is not None and run.heartbeat_at_us is not None]
@@ -92,7 +119,11 @@ def reap(instance: Instance, *, watching_since_us: int | None = None) -> list[st
             assert run.heartbeat_timeout_s is not None and run.heartbeat_at_us is not None
             head = heads.get(run.run_id)
             heard = max(run.heartbeat_at_us, head.heard_at_us if head and head.heard_at_us else 0)
-            if now - max(heard, watching_since_us or 0) <= run.heartbeat_timeout_s * 1_000_000:
+            seen.add(run.run_id)
+            sign = (run.heartbeat_at_us, head.heard_at_us if head else None, head.last_seq if head else 0)
+            silent_s = silences.of(run.run_id, sign) if silences is not None else 0.0
+            by_storage_us = now - max(heard, watching_since_us or 0)
+            if max(silent_s, by_storage_us / 1_000_000) <= run.heartbeat_timeout_s:
                 continue
             if head is not None and (head.deleted or (head.state.status is not None and head.state.status.is_final)):
                 continue
@@ -101,6 +132,8 @@ def reap(instance: Instance, *, watching_since_us: int | None = None) -> list[st
             except RunDeleted:
                 continue  # since its head was read; the others have their turn all the same
             presumed.append(run.run_id)
+    if silences is not None:
+        silences.keep(seen)
     return presumed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from daglens import upkeep
@@ -17,8 +18,10 @@ log = logging.getLogger("daglens.server")
 async def keep_up(instance: Instance, interval_s: float, metrics: Metrics | None = None) -> None:
     """Until cancelled: at once and every `interval_s` seconds re-project, reap and finish leftovers, in a thread."""
     metrics = metrics or Metrics()
-    # Silence counts from here: a server that was down presumes nothing at once (design 9).
+    # Silence counts from here: a server that was down presumes nothing at once (design 9). Nor does one whose storage
+    # was: meanwhile no recorder could give a sign of life.
     watching_since_us: int | None = None
+    silences = upkeep.Silences(time.monotonic)
     finishers = [
         _Finisher(storage, instance.sections[name].clean)
         for name, storage in instance.storages.items()
@@ -28,22 +31,24 @@ async def keep_up(instance: Instance, interval_s: float, metrics: Metrics | None
         try:
             if watching_since_us is None:
                 watching_since_us = await asyncio.to_thread(instance.runs.now_us)
-            await asyncio.to_thread(_round, instance, watching_since_us, metrics)
+            await asyncio.to_thread(_round, instance, watching_since_us, silences, metrics)
             metrics.upkeep_rounds.labels("ok").inc()
         except Exception as error:
             metrics.upkeep_rounds.labels("failed").inc()
+            watching_since_us = None
+            silences.keep(())
             log.warning("Upkeep is tried again in %g s: %s", interval_s, error)
         for finisher in finishers:
             await asyncio.to_thread(finisher.round)
         await asyncio.sleep(interval_s)
 
 
-def _round(instance: Instance, watching_since_us: int, metrics: Metrics) -> None:
+def _round(instance: Instance, watching_since_us: int, silences: upkeep.Silences, metrics: Metrics) -> None:
     healed = upkeep.reproject(instance)
     if healed:
         metrics.runs_reprojected.inc(healed)
         log.info("%d runs' rows were behind their event logs", healed)
-    for run_id in upkeep.reap(instance, watching_since_us=watching_since_us):
+    for run_id in upkeep.reap(instance, watching_since_us=watching_since_us, silences=silences):
         metrics.runs_presumed_dead.inc()
         log.warning("Run %r is presumed dead: its recorder has fallen silent", run_id)
 

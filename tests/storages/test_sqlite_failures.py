@@ -83,7 +83,7 @@ def test_damaged_file(database: SqliteDatabase, events: SqliteEventLogStorage) -
     database.path.write_bytes(content)
     again = SqliteDatabase(database.path)
     damaged = SqliteEventLogStorage(again)
-    with pytest.raises(StorageUnavailable, match=r"It is damaged\. Restore it from a backup"):
+    with pytest.raises(StorageUnavailable, match=r"It is damaged\. .* `sqlite3 daglens.db .recover"):
         damaged.append("r1", logged(1))
     with pytest.raises(StorageUnavailable, match="damaged"):
         damaged.read([EventQuery("r1")])

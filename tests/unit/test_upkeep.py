@@ -17,7 +17,7 @@ from daglens.storage.records import (
     RunState,
     RunStatus,
 )
-from daglens.upkeep import PRESUMED_EVENT_ID, delete_run, reap, reproject
+from daglens.upkeep import PRESUMED_EVENT_ID, Silences, delete_run, reap, reproject
 
 SECOND = 1_000_000
 
@@ -143,6 +143,25 @@ def test_silence_counts_from_the_start_of_who_watches(instance, clock):
     assert reap(instance, watching_since_us=clock.now) == []
     clock.now += 61 * SECOND
     assert reap(instance, watching_since_us=clock.now - 61 * SECOND) == ["r"]
+
+
+def test_clock_that_jumped_back_hides_no_silence(instance, clock):
+    """The storage's clock jumps back by an hour: who still gives signs of life is left alone, who fell silent is
+    presumed dead after the timeout, by the watcher's own clock."""
+    start(instance, "living")
+    start(instance, "dead")
+    steady, reaped = [0.0], []
+    silences = Silences(lambda: steady[0])
+    assert reap(instance, silences=silences) == []
+    clock.now -= 3600 * SECOND
+    for _ in range(3):
+        steady[0] += 31
+        clock.now += 31 * SECOND
+        instance.heartbeat("living", 60)
+        reaped += reap(instance, silences=silences)
+    assert reaped == ["dead"]
+    assert instance.run("dead").status is RunStatus.FAILURE
+    assert instance.run("living").status is RunStatus.STARTED
 
 
 def test_without_heartbeats_never_presumed(instance, clock):

@@ -63,7 +63,7 @@ FROM feed WHERE run_id = %(run)s
 
 _HEARTBEAT = """
 WITH alive AS (
-    UPDATE {s}.runs SET heartbeat_at_us = greatest(heartbeat_at_us, %(now)s), heartbeat_timeout_s = %(timeout)s
+    UPDATE {s}.runs SET heartbeat_at_us = %(now)s, heartbeat_timeout_s = %(timeout)s
     WHERE run_id = ANY(%(runs)s::text[]) RETURNING *
 )
 """

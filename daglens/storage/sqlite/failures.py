@@ -16,8 +16,8 @@ _SENTENCES = {
     sqlite3.SQLITE_INTERRUPT: "A statement took longer than statement_timeout_s and was ended. Ask for less, "
     "or raise it.",
     sqlite3.SQLITE_FULL: "Its disk is full. Nothing was stored; free some space.",
-    sqlite3.SQLITE_CORRUPT: "It is damaged. Restore it from a backup, or move it away (with its -wal file) to begin "
-    "a new history.",
+    sqlite3.SQLITE_CORRUPT: "It is damaged. Stop whatever uses it, and restore it from a backup; or move it away with "
+    "its -wal file. Save what can still be read: `sqlite3 {name} .recover | sqlite3 saved.db`.",
     sqlite3.SQLITE_NOTADB: "This file is no SQLite database. Move it away, or choose another base_dir.",
     sqlite3.SQLITE_READONLY: "It can't be written. Give this user the right to write the file and its folder.",
     sqlite3.SQLITE_PERM: "It may not be opened. Give this user the right to read and write the file and its folder.",
@@ -62,7 +62,8 @@ def in_a_sentence(path: Path, error: BaseException) -> BaseException:
     """StorageUnavailable for what may happen to a file. A bug (a wrong statement or binding) stays what it is."""
     if isinstance(error, sqlite3.Error) and primary_code(error) in _SENTENCES:
         name = getattr(error, "sqlite_errorname", "SQLite")
-        return StorageUnavailable(f"{path}: {_SENTENCES[primary_code(error)]} ({name}: {error})")
+        sentence = _SENTENCES[primary_code(error)].format(name=path.name)
+        return StorageUnavailable(f"{path}: {sentence} ({name}: {error})")
     if isinstance(error, OSError):
         hint = _OS_SENTENCES.get(error.errno or 0, "See that its folder exists and that this user may write there.")
         return StorageUnavailable(f"{path}: {error.strerror or error}. {hint}")
