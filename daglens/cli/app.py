@@ -9,8 +9,8 @@ import typer
 from daglens.cli import (
     bundles,
     demo,
-    documents,
     doctor,
+    documents,
     events,
     instance_commands,
     logs,
