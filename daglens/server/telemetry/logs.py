@@ -15,6 +15,7 @@ from daglens.server.telemetry.request import current_request
 LogFormat = Literal["text", "json"]
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request)s"
+_WRITTEN = {"\n": "\n    ", "\t": "\t"}
 
 
 class OfRequest(logging.Filter):
@@ -26,6 +27,22 @@ class OfRequest(logging.Filter):
         record.request_id = request.id if request is not None else None
         record.request = f" requestId={request.id}" if request is not None else ""
         return True
+
+
+class TextLines(logging.Formatter):
+    """Lines for people. Only a record's first line begins at the margin, and what steers a terminal is escaped: nothing
+    that a client sent, or a storage answered, looks like a record of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(_TEXT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record; lines beyond the first, as those of a traceback, are indented."""
+        text = super().format(record).rstrip("\n")
+        if text.isprintable():
+            return text
+        signs = (sign if sign.isprintable() else _WRITTEN.get(sign) or ascii(sign)[1:-1] for sign in text)
+        return "".join(signs)
 
 
 class JsonLines(logging.Formatter):
@@ -69,7 +86,7 @@ def log_to(
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.addFilter(OfRequest())
     handler.addFilter(WithoutSecrets())
-    handler.setFormatter(JsonLines() if format == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonLines() if format == "json" else TextLines())
     root = logging.getLogger()
     root.addHandler(handler)
     own = getattr(logging, level.upper())
