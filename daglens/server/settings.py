@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, get_type_hints
@@ -86,7 +86,7 @@ class ServerSettings:
         path_prefix: str = "",
         read_only: bool = False,
         tokens: Path | None = None,
-        limits: Iterable[str] = (),
+        limits: Sequence[str] = (),
         documents: Path | None = None,
         documents_mode: DocumentsMode | None = None,
     ) -> Self:
@@ -110,12 +110,14 @@ class ServerSettings:
         )
 
 
-def limits_with(limits: Limits, given: Iterable[str]) -> Limits:
+def limits_with(limits: Limits, given: Sequence[str]) -> Limits:
     """The limits, changed as texts like `max_depth=30` say.
 
     Raises:
         InvalidServerSetting: There is no such limit, or it can't have this value.
     """
+    if not given:
+        return limits
     from pydantic import TypeAdapter, ValidationError
 
     # Resolvers take that of pages from the instance.
