@@ -64,16 +64,31 @@ def send(processes: Iterable[ProcessId], number: int) -> None:
 
 
 def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
-    """Ask a child of ours and the process group that it leads to end (SIGTERM); after `grace_s`, make them."""
-    if not _signal_group(process.pid, signal.SIGTERM):
-        return
+    """Ask a child of ours, the process group that it leads and its descendants in others (`timeout` makes one of its
+    own, and so does a new session) to end (SIGTERM); after `grace_s`, make them."""
+    outside = _outside(process.pid, descendants(process.pid))
+    _signal_group(process.pid, signal.SIGTERM)
+    send(outside, signal.SIGTERM)
     give_up_at = time.monotonic() + grace_s
     while time.monotonic() < give_up_at:
         process.poll()  # a leader that nobody has waited for counts as a member
-        if not _signal_group(process.pid, 0):
+        if not _signal_group(process.pid, 0) and not any(lives(one) for one in outside):
             return
         time.sleep(POLL_S)
+    # With what they have started since.
+    left = [one for root in (process.pid, *(one.pid for one in outside if lives(one))) for one in descendants(root)]
     _signal_group(process.pid, signal.SIGKILL)
+    send({*outside, *left}, signal.SIGKILL)
+
+
+def _outside(group: int, processes: Iterable[ProcessId]) -> list[ProcessId]:
+    """Those that are in another process group."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(OSError):
+            if os.getpgid(process.pid) != group:
+                found.append(process)
+    return found
 
 
 def _signal_group(group: int, number: int) -> bool:

@@ -18,7 +18,7 @@ import pytest
 
 from daglens.instance import Instance
 from daglens.recorder import RunTerminated, start_run
-from daglens.recorder.processes import descendants
+from daglens.recorder.processes import descendants, end_group
 from daglens.storage.records import EventDraft, NewRun
 from tests.recorder import isolated_work as work
 from tests.recorder.conftest import Told, finished, only_run, until
@@ -287,6 +287,28 @@ def test_a_forked_child_ends_by_sigterm(program):
         """
     )
     assert (done.stdout, done.stderr) == (f"{-signal.SIGTERM}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "grace_s"),
+    [("timeout 600 sleep 600 & wait", 60.0), ("setsid sh -c 'trap \"\" TERM; sleep 600; sleep 600' & wait", 0.2)],
+)
+def test_a_group_is_ended_with_those_who_left_it(command, grace_s):
+    """`timeout` in a script, or a new session: what a command started is ended with it, whatever group it is in."""
+    import subprocess
+
+    child = subprocess.Popen(["sh", "-c", command], process_group=0)
+    until(lambda: len(descendants(child.pid)) == 2, "both run")
+    started = descendants(child.pid)
+    until(lambda: any(os.getpgid(one.pid) != child.pid for one in started), "one has left the group")
+    try:
+        end_group(child, grace_s)
+        until(lambda: all(is_gone(one.pid) for one in started), "all have ended")
+    finally:
+        for one in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
+        child.wait()
 
 
 def test_descendants():
