@@ -42,7 +42,9 @@ def run(command: Callable[[], object]) -> None:
 
 
 def _say(sentence: str, hint: str = "") -> None:
-    print(f"daglens: {clean_for_terminal(sentence)}{hint}", file=sys.stderr)
+    # It may quote what a server answered, or what somebody's run is called.
+    told = "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in clean_for_terminal(sentence))
+    print(f"daglens: {told}{hint}", file=sys.stderr)
 
 
 def _drop_output() -> None:

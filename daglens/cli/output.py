@@ -30,15 +30,27 @@ STATUS_STYLES = {
 _FIRST_US = -62_135_596_800_000_000
 _LAST_US = 253_402_300_799_999_999
 _DAY_US = 86_400_000_000
+_BELOW = " " * 7
 _LEVEL_STYLES = {10: "dim", 20: "", 30: "yellow", 40: "red", 50: "bold red"}
 
 
 def console(*, err: bool = False) -> Console:
-    """A console that wraps nothing when its output is no terminal, so that pipes get whole lines."""
+    """A console that wraps nothing when its output is no terminal, so that pipes get whole lines.
+
+    It takes texts as they are: a run may well be called `[/b]`, or `:smile:`.
+    """
     from rich.console import Console
 
     stream = sys.stderr if err else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), width=None if stream.isatty() else 200)
+    is_terminal = stream.isatty()
+    return Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not is_terminal,
+        width=None if is_terminal else 200,
+    )
 
 
 def status_text(status: str) -> Text:
@@ -49,8 +61,14 @@ def status_text(status: str) -> Text:
 
 
 def plain(text: str) -> str:
-    """Text of a pipeline without control characters, so that it can't steer the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    """Text of a pipeline as one line without control characters, so that it can neither steer the terminal nor look
+    like a line of its own."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+
+
+def plain_lines(text: str, indent: str = "") -> str:
+    """`plain` for what may have several lines: all but the first begin with `indent`."""
+    return f"\n{indent}".join(map(plain, text.split("\n")))
 
 
 def rfc3339(us: int | None) -> str | None:
@@ -158,10 +176,10 @@ def event_line(event: EventRecord) -> Text:
     style = STATUS_STYLES.get(event.event_type.partition("_")[2], _LEVEL_STYLES.get(event.level, ""))
     line.append(f"{plain(event.event_type):<24}", style=style)
     line.append(f" {plain(event.step_key) if event.step_key else '':<16} ", style="cyan")
-    line.append(plain(event.message), style=_LEVEL_STYLES.get(event.level, ""))
+    line.append(plain_lines(event.message, _BELOW), style=_LEVEL_STYLES.get(event.level, ""))
     error = json.loads(event.data).get("error") if '"error"' in event.data else None
     for text in error_lines(error):
-        line.append(f"\n       {text}", style="red")
+        line.append(f"\n{_BELOW}{text}", style="red")
     return line
 
 
@@ -171,9 +189,9 @@ def error_lines(error: Any) -> list[str]:
     while isinstance(error, Mapping):
         name, message = error.get("className"), error.get("message") or ""
         head = f"{name}: {message}" if name else str(message)
-        lines.extend(plain(("caused by " if lines else "") + head).splitlines())
+        lines.extend(plain_lines(("caused by " if lines else "") + head).split("\n"))
         stack = error.get("stack")
         if isinstance(stack, list):
-            lines.extend(f"  {part}" for frame in stack for part in plain(str(frame)).rstrip().splitlines())
+            lines.extend(f"  {part}" for frame in stack for part in plain_lines(str(frame).rstrip()).split("\n"))
         error = error.get("cause")
     return lines

@@ -12,6 +12,7 @@ from daglens.cli.leftover_logs import finish_leftover_logs
 from daglens.cli.options import InstanceHome, Json, TokenFile
 
 if TYPE_CHECKING:
+    from daglens.recorder.remote.address import ServerAddress
     from daglens.recorder.remote.flush import Flushed, Waiting
     from daglens.recorder.remote.spool_folder import SpoolFolder
 
@@ -68,7 +69,7 @@ def flush(
     meant_for = target.url if target is not None and instead_of is None else instead_of and _url(instead_of)
     outcomes = flush_spools(folder, token, url=meant_for, to=target, say=lambda text: typer.echo(text, err=True))
     try:
-        count, left = _tell(outcomes)
+        count, left = _tell(outcomes, target)
         logs = None if to is not None else finish_leftover_logs(instance_home)
     except KeyboardInterrupt:
         typer.echo(f"daglens: stopped. The rest waits in {folder.path}; the same command sends it.", err=True)
@@ -82,23 +83,23 @@ def flush(
         raise typer.Exit(1)
 
 
-def _tell(outcomes: Iterable[Flushed]) -> tuple[int, int]:
+def _tell(outcomes: Iterable[Flushed], to: ServerAddress | None) -> tuple[int, int]:
     """Say what becomes of each spool; how many there were, and how many are left."""
-    from daglens.cli.output import size
+    from daglens.cli.output import plain, size
 
     count = left = 0
     for outcome in outcomes:
         count += 1
         waiting = outcome.waiting
         what = f"{waiting.events} events, {size(waiting.log_bytes)} of output"
-        name = f"{waiting.pipeline_name or 'run'} {waiting.run_id}"
+        name = plain(f"{waiting.pipeline_name or 'run'} {waiting.run_id}")
         if outcome.problem is None:
-            typer.echo(f"{name}: sent {what} to {waiting.url}")
+            typer.echo(f"{name}: sent {what} to {waiting.url if to is None else to.url}")
         elif outcome.gone:
-            typer.echo(f"{name}: dropped {what}. {outcome.problem}", err=True)
+            typer.echo(f"{name}: dropped {what}. {plain(outcome.problem)}", err=True)
         else:
             left += 1
-            typer.echo(f"{name}: {what} wait. {outcome.problem}", err=True)
+            typer.echo(f"{name}: {what} wait. {plain(outcome.problem)}", err=True)
     return count, left
 
 
@@ -124,7 +125,8 @@ def _refuse_to_scatter(folder: SpoolFolder, token_given: bool) -> None:
     urls = sorted({about.url for _, about in folder.spools()})
     if len(urls) > 1 and (token_given or any(os.environ.get(name) for name in (TOKEN_VARIABLE, TOKEN_FILE_VARIABLE))):
         raise typer.BadParameter(
-            f"something waits for several servers, and a token is only one's: {', '.join(urls)}", param_hint="'--to'"
+            f"something waits for several servers, and a token is only one's; name one of them: {', '.join(urls)}",
+            param_hint="'--to'",
         )
 
 
@@ -154,8 +156,9 @@ def _show(found: list[Waiting], folder: SpoolFolder) -> None:
     for url in sorted({spool.url for spool in found}):
         used = sum(spool.disk_bytes for spool in found if spool.url == url)
         typer.echo(f"What waits for {url} takes {size(used)} of {size(folder.max_bytes)} here.")
-    for problem in sorted({spool.problem for spool in found if spool.problem}):
-        typer.echo(plain(problem), err=True)
+    for url, problem in sorted({(spool.url, spool.problem) for spool in found if spool.problem}):
+        # Most name the server; what is wrong on this machine, such as a file that isn't there, doesn't.
+        typer.echo(plain(problem if url in problem else f"{url}: {problem}"), err=True)
     if not all(spool.recording for spool in found):
         typer.echo("Send what dead processes left: daglens recorder flush", err=True)
 

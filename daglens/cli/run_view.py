@@ -11,6 +11,7 @@ from daglens.cli.output import (
     error_lines,
     local_time,
     plain,
+    plain_lines,
     rfc3339,
     run_json,
     run_seconds,
@@ -79,7 +80,7 @@ def print_run(instance: Instance, run: RunRecord) -> None:
     for key, value in run.tags:
         facts.add_row("tag", plain(f"{key}={value}"))
     if run.run_config not in ("{}", "null"):
-        facts.add_row("config", plain(run.run_config))
+        facts.add_row("config", plain_lines(run.run_config))
     out.print(facts)
 
     if steps := _steps(instance, run):
@@ -100,7 +101,7 @@ def print_run(instance: Instance, run: RunRecord) -> None:
     for event in _failures(instance, run):
         out.print()
         where = f"{event.event_type} {event.step_key or ''}".strip()
-        out.print(Text(f"{plain(where)}: {plain(event.message)}", style="red"))
+        out.print(Text(f"{plain(where)}: {plain_lines(event.message, '  ')}", style="red"))
         for line in error_lines(json.loads(event.data).get("error")):
             out.print(Text(f"  {line}"))
     page = instance.artifacts.list(run.run_id, limit=50)

@@ -182,13 +182,15 @@ def delete(
 
     Name them by id, or by conditions. Runs that have not ended stay and are named. Interrupted, it can be called again.
     """
+    from daglens.cli.output import plain
+
     with open_instance(instance_home) as instance:
         chosen = _chosen(instance, run, _filter(instance, status, pipeline, tag, since, before))
         finished = [r for r in chosen if r.status.is_final]
         for r in chosen:
             if not r.status.is_final:
                 hint = "end it with `daglens run finish`, or let `daglens runs reap` find it dead"
-                typer.echo(f"{r.run_id}: {r.status}, not finished, so it stays; {hint}.", err=True)
+                typer.echo(f"{plain(r.run_id)}: {r.status}, not finished, so it stays; {hint}.", err=True)
         if finished and not dry_run and not yes and not _confirmed(len(finished)):
             raise typer.Exit(1)
         _delete(instance, finished, dry_run, json)
@@ -252,7 +254,7 @@ def reap(json: Json = False, instance_home: InstanceHome = None) -> None:
 
     A server does this by itself every 10 s. Runs whose recorder never sent a heartbeat are left alone.
     """
-    from daglens.cli.output import print_json
+    from daglens.cli.output import plain, print_json
     from daglens.upkeep import reap as reap_runs
 
     with open_instance(instance_home) as instance:
@@ -261,6 +263,6 @@ def reap(json: Json = False, instance_home: InstanceHome = None) -> None:
             if json:
                 print_json({"runId": run_id})
             else:
-                typer.echo(f"{run_id}: presumed dead")
+                typer.echo(f"{plain(run_id)}: presumed dead")
         if not presumed and not json:
             typer.echo("Every unfinished run with heartbeats is alive.")

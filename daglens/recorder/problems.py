@@ -33,5 +33,7 @@ def note(sentence: str) -> None:
     """Write `daglens: sentence`, without secrets, to stderr. Never raises."""
     with contextlib.suppress(Exception):
         if sys.stderr is not None:
-            sys.stderr.write(f"daglens: {' '.join(clean_for_terminal(sentence).split())}\n")
+            told = " ".join(clean_for_terminal(sentence).split())
+            # It may quote what a server answered.
+            sys.stderr.write("".join(sign if sign.isprintable() else "\ufffd" for sign in f"daglens: {told}") + "\n")
             sys.stderr.flush()

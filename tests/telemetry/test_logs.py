@@ -142,6 +142,23 @@ def test_a_line_of_text_stays_one_line(quiet, http):
     assert " 404 " in line and "errorId=" in line and "code=NOT_FOUND" in line
 
 
+def test_only_a_record_begins_at_the_margin(quiet):
+    """What a storage raised may quote a client: in text, lines beyond the first are indented, and what steers a
+    terminal is escaped."""
+    stream = io.StringIO()
+    log_to(stream)
+    hostile = "a\n2026-11-22 09:30:00,000 ERROR daglens.server: forged\r\x1b[2J\x85\u2028\u202e\udc80"
+    try:
+        raise ValueError(hostile)
+    except ValueError:
+        logging.getLogger("daglens.server").exception("%s", hostile)
+    first, *others = stream.getvalue().removesuffix("\n").split("\n")
+    assert first.endswith("daglens.server: a")
+    assert len(others) > 4 and all(line.startswith("    ") for line in others)
+    assert all(line.isprintable() for line in (first, *others))
+    assert "\\x1b[2J\\x85\\u2028\\u202e\\udc80" in stream.getvalue()
+
+
 def test_serve_writes_json_when_it_is_told_to(tmp_path):
     """`--log-format json` makes every line of the log an object, requests included."""
     import httpx
