@@ -152,6 +152,6 @@ def _in_file(path: Path) -> str:
         with path.open("rb") as file:
             return _checked(file.read(_MAX_TOKEN_BYTES).decode("ascii", "replace"))
     except OSError as error:
-        raise InvalidToken(f"{path}: {error.strerror}.") from None
+        raise InvalidToken(f"The file of the token can't be read: {path}: {error.strerror}.") from None
     except InvalidToken as error:
         raise InvalidToken(f"{path} should hold a token and nothing else.") from error

@@ -23,6 +23,7 @@ _DENIED: Final = frozenset({"UNAUTHENTICATED", "FORBIDDEN"})
 _CLOSED: Final = (ConnectionError, http.client.BadStatusLine)
 _FAILED: Final = frozenset({"INTERNAL", "STORAGE_UNAVAILABLE", "STORAGE_CONTRACT_BROKEN"})
 """A server can't tell a storage that is away from one with a bug, so neither can we."""
+_BY_A_PROXY: Final = frozenset({502, 503, 504})
 _BAD_INPUT: Final = frozenset({"BAD_USER_INPUT"})
 
 
@@ -94,7 +95,7 @@ class GraphQLConnection:
         body = b'{"query":%s,"variables":%s}' % (json.dumps(query).encode(), variables)
         status, answer = self._exchange(body)
         try:
-            return _data(status, answer)
+            return _data(self.address.url, status, answer, token_sent="Authorization" in self._headers)
         except AccessDenied:
             self.close()  # the next one reads the token again
             raise
@@ -260,7 +261,7 @@ def _proxy(address: ServerAddress) -> tuple[str, int, dict[str, str]] | None:
 # ---------------------------------------------------------------- answers
 
 
-def _data(status: int, answer: bytes) -> dict[str, Any]:
+def _data(url: str, status: int, answer: bytes, *, token_sent: bool) -> dict[str, Any]:
     try:
         body = json.loads(answer)
     except (ValueError, RecursionError):
@@ -269,7 +270,8 @@ def _data(status: int, answer: bytes) -> dict[str, Any]:
     told = [error for error in errors if isinstance(error, dict)] if isinstance(errors, list) else []
     codes = {_code(error) for error in told}
     if status in (401, 403) or codes & _DENIED:
-        raise AccessDenied(f"The server denies access{_told(told)}")
+        unknown = status == 401 or "UNAUTHENTICATED" in codes
+        raise AccessDenied(f"{url} denies access{_told(told)}" if not unknown else _unknown(url, told, token_sent))
     if status == 413:
         raise InputRefused("The request is larger than the server takes.", code="BODY_TOO_LARGE")
     if codes & _BAD_INPUT:
@@ -277,7 +279,9 @@ def _data(status: int, answer: bytes) -> dict[str, Any]:
     data = body.get("data") if isinstance(body, dict) else None
     if told or errors or status != 200 or not isinstance(data, dict):
         if body is None or not (told or isinstance(data, dict)):
-            raise ServerAway(f"The answer (status {status}) is not that of a daglens server. Is the address right?")
+            if status in _BY_A_PROXY:
+                raise ServerAway(f"Behind {url} no daglens server answers now (status {status}, by a proxy).")
+            raise ServerAway(f"What {url} answers (status {status}) is not of a daglens server. Is the address right?")
         failed = ServerFailed if codes & _FAILED else ServerAway
         raise failed(f"The server failed (status {status}){_told(told)}")
     return data
@@ -286,6 +290,17 @@ def _data(status: int, answer: bytes) -> dict[str, Any]:
 def _code(error: dict[str, Any]) -> str:
     extensions = error.get("extensions")
     return str(extensions.get("code")) if isinstance(extensions, dict) else ""
+
+
+def _unknown(url: str, told: list[dict[str, Any]], token_sent: bool) -> str:
+    # The server's first sentence alone: the next one tells who writes a client which header to send.
+    said = _told(told).partition(". ")[0].removesuffix(".")
+    hint = (
+        "The token that was sent is mistyped, removed or rotated."
+        if token_sent
+        else "No token was sent: --token-file FILE, $DAGLENS_TOKEN_FILE or $DAGLENS_TOKEN gives one."
+    )
+    return f"{url} denies access{said}{'' if said.endswith('?') else '.'} {hint}"
 
 
 def _told(errors: list[dict[str, Any]]) -> str:

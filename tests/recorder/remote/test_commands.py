@@ -165,6 +165,7 @@ def test_flushing_to_a_server_that_has_moved(instance: Instance, gate: Gate, dag
         daglens.run_away("run", "start", "--pipeline", "p", "--to", url)
     done = daglens.run_away("recorder", "flush", "--to", gate.url, "--instead-of", away)
     assert (done.returncode, done.stdout.count("sent")) == (0, 1)
+    assert gate.url in done.stdout and away not in done.stdout
     assert len(runs_of(instance)) == 1
     assert len(daglens.run_away("recorder", "status", "--json").stdout.splitlines()) == 1
     assert daglens.run_away("recorder", "flush", "--instead-of", away).returncode == 2

@@ -157,6 +157,11 @@ def running(handler: type[BaseHTTPRequestHandler], context: ssl.SSLContext | Non
 
 WAYS: dict[str, tuple[Any, type[Exception], str]] = {
     "401": (error("UNAUTHENTICATED", "Who?", 401), AccessDenied, "denies access: Who?"),
+    "UNAUTHENTICATED": (
+        error("UNAUTHENTICATED", "I don't know you. Send a header."),
+        AccessDenied,
+        "know you. No token",
+    ),
     "403 by a proxy": ((403, "text/html", b"<h1>No</h1>"), AccessDenied, "denies access."),
     "FORBIDDEN": (error("FORBIDDEN", "Not yours."), AccessDenied, "Not yours."),
     "413": ((413, "text/plain", b""), InputRefused, "larger than the server takes"),
@@ -165,6 +170,7 @@ WAYS: dict[str, tuple[Any, type[Exception], str]] = {
     "redirect": ((308, "text/plain", b""), ServerAway, "redirect"),
     "HTML": ((200, "text/html", b"<html>"), ServerAway, "Is the address right?"),
     "404": ((404, "application/json", b'{"detail": "Not Found"}'), ServerAway, "Is the address right?"),
+    "502 by a proxy": ((502, "text/html", b"<h1>Bad Gateway</h1>"), ServerAway, "no daglens server answers now"),
     "bug": (error("INTERNAL", "Went wrong."), ServerFailed, "Went wrong."),
     "errors that are none": ((200, "application/json", b'{"errors": 7, "data": {}}'), ServerAway, "failed"),
     "not UTF-8": ((200, "application/json", b"\xff\xfe"), ServerAway, "Is the address right?"),
@@ -178,6 +184,20 @@ def test_answers(answers: Gate, answer: Any, kind: type[Exception], text: str) -
     with connected(answers.url) as connection, pytest.raises(kind, match=re.escape(text)) as raised:
         connection.execute("{ version }", {})
     assert type(raised.value) is kind
+
+
+def test_a_token_that_is_not_known(answers: Gate) -> None:
+    """Who sent none hears how to give one, who sent one that it isn't right, and both from which server."""
+    answers.behave = lambda request: error("UNAUTHENTICATED", "I don't know you. Send a header.", 401)
+    with connected(answers.url) as connection, pytest.raises(AccessDenied) as raised:
+        connection.execute("{ version }", {})
+    assert str(raised.value) == (
+        f"{answers.url} denies access: I don't know you. "
+        "No token was sent: --token-file FILE, $DAGLENS_TOKEN_FILE or $DAGLENS_TOKEN gives one."
+    )
+    with connected(answers.url, Token.given("old")) as connection, pytest.raises(AccessDenied) as raised:
+        connection.execute("{ version }", {})
+    assert "I don't know you. The token that was sent is mistyped, removed or rotated." in str(raised.value)
 
 
 def test_typed_errors(answers: Gate) -> None:
