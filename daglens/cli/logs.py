@@ -12,7 +12,7 @@ from daglens.cli.options import InstanceHome, Json, RunId, find_run, open_instan
 from daglens.instance import Instance
 from daglens.storage import missing_logs
 from daglens.storage.errors import LogUnavailable
-from daglens.storage.records import ComputeIO, LogFile, LogKey
+from daglens.storage.records import ComputeIO, LogFile, LogKey, LogUnavailableReason
 
 _CHUNK_BYTES = 1_048_576
 _POLL_S = 0.25
@@ -89,12 +89,23 @@ def _copy(instance: Instance, key: LogKey, io: ComputeIO, start: int) -> tuple[i
         try:
             part = instance.compute_logs.read(key, io, start, _CHUNK_BYTES)
         except LogUnavailable as error:
-            raise missing_logs.explained(instance.events, instance.compute_logs, key, error) from error
+            told = missing_logs.explained(instance.events, instance.compute_logs, key, error)
+            raise (
+                _not_captured(key) if told is error and error.reason == LogUnavailableReason.NOT_CAPTURED else told
+            ) from error
         sys.stdout.buffer.write(part.data)
         start += len(part.data)
         if start >= part.size_bytes or not part.data:
             sys.stdout.buffer.flush()
             return start, part.complete
+
+
+def _not_captured(key: LogKey) -> LogUnavailable:
+    return LogUnavailable(
+        LogUnavailableReason.NOT_CAPTURED,
+        f"Attempt {key.attempt} of a step {key.step_key!r} wasn't captured in this run. "
+        f"`daglens logs {key.run_id}` lists what was.",
+    )
 
 
 def _follow(instance: Instance, key: LogKey, io: ComputeIO) -> None:

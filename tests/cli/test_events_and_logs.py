@@ -88,6 +88,7 @@ def test_a_log_that_never_came_says_why(filled):
         answer = filled(*args)
         assert answer.code == 1
         assert answer.err.startswith("daglens: The compute log can't be read.")
+        assert "wasn't captured in this run. `daglens logs good` lists what was." in answer.err
 
 
 def test_following_a_log(filled):
