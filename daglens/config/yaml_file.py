@@ -154,6 +154,10 @@ class _Reader:
             words += "; a text that begins with * & or ! needs quotes"
         elif "expected a single document" in words:
             words = "the file holds a second document (---); one is taken"
+        elif "'\\t'" in (error.problem or ""):
+            words = "a tab stands here; indent with spaces"
+        elif "cannot start any token" in words:
+            words += "; a text that begins with it needs quotes"
         self._bad((), f"this is not YAML: {words}", mark.line + 1 if mark else None)
 
     def _bad(self, path: KeyPath, sentence: str, line: int | None = None) -> None:

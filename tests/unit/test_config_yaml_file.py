@@ -116,6 +116,12 @@ def test_unquoted_passwords_that_are_no_yaml_are_not_quoted(text):
         ("- a\n- b\n", "dagster.yaml:1: the file must hold sections (`name: …`) at its top level"),
         ("just text\n", "dagster.yaml:1: the file must hold sections (`name: …`) at its top level"),
         ("a: 1\n---\nb: 2\n", "dagster.yaml:2: this is not YAML: the file holds a second document (---); one is taken"),
+        ("a: 1\nb:\n\tc: 1\n", "dagster.yaml:3: this is not YAML: a tab stands here; indent with spaces"),
+        (
+            "a: @b\n",
+            "dagster.yaml:1: this is not YAML: while scanning for the next token, found character '@' that cannot "
+            "start any token; a text that begins with it needs quotes",
+        ),
         (
             "a: [1,\nb: 2\n",
             "dagster.yaml:3: this is not YAML: while parsing a flow sequence, expected ',' or ']', but got "
