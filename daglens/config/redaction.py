@@ -39,6 +39,12 @@ _PARAMETER = re.compile(
 _PASSWORD_IN_URL = re.compile(r"://[^:/@\s]*:(\S+)@")
 _SHORT = 4
 
+WITHHELD = (
+    f"{MASK} (this message can't be shown: it holds the text of a secret of fewer than {_SHORT} characters. With a "
+    "longer password or key it can.)"
+)
+"""Always the same, so that it tells nothing of the secret; who sees `***` alone doesn't know what to do."""
+
 
 def looks_secret(key: str) -> bool:
     """Whether a key is named like a secret: `password`, `api_key`, `secret_word`; not `tokens_file`."""
@@ -86,11 +92,11 @@ class Redactor:
         self._hidden |= forms
 
     def clean(self, text: str) -> str:
-        """The text without the secrets; all of it is masked when it holds one of fewer than 4 characters."""
+        """The text without the secrets; `WITHHELD` in its place when it holds one of fewer than 4 characters."""
         for hidden in sorted(self._hidden, key=len, reverse=True):
             if hidden in text:
                 if len(hidden) < _SHORT:
-                    return MASK
+                    return WITHHELD
                 text = text.replace(hidden, MASK)
         return without_credentials(text)
 

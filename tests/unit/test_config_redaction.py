@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pydantic
 import pytest
 
-from daglens.config.redaction import Redactor, looks_secret, secrets_in, shown, without_credentials
+from daglens.config.redaction import WITHHELD, Redactor, looks_secret, secrets_in, shown, without_credentials
 from daglens.config.secrets import Secret
 
 
@@ -155,8 +155,11 @@ def test_password_of_a_secret_url_is_hidden_by_itself():
 
 
 def test_a_very_short_secret_hides_the_whole_message():
-    """Replacing single letters would spell the secret by its gaps."""
+    """Replacing single letters would spell the secret by its gaps. What stands in its place says why, also twice."""
     redactor = Redactor()
     redactor.hide("ab")
-    assert redactor.clean("cabbage") == "***"
+    assert redactor.clean("cabbage") == WITHHELD
+    assert "longer password" in WITHHELD
+    redactor.hide("a")
+    assert redactor.clean(redactor.clean("cabbage")) == WITHHELD
     assert redactor.clean("no such letters") == "no such letters"
