@@ -15,6 +15,7 @@ from daglens.schema.compiled import CompiledExecutionContext
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
 from daglens.schema.event_objects import EVENT_TYPES
+from daglens.schema.hooks import HooksRunner
 from daglens.schema.limits import limit_extensions
 from daglens.schema.masking import Cleaner, masked
 from daglens.schema.metadata import METADATA_TYPES
@@ -30,6 +31,12 @@ Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
 
 class DaglensSchema(strawberry.Schema):
     """A schema whose `errors[]` say what a client may know."""
+
+    def create_extensions_runner(
+        self, execution_context: ExecutionContext, extensions: list[SchemaExtension]
+    ) -> HooksRunner:
+        """See strawberry."""
+        return HooksRunner(execution_context, extensions)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Put masked errors in the place of those that were met, before anybody sees them."""

@@ -1,10 +1,13 @@
 """Documents are parsed and validated once: front ends send few, with variables."""
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
+from typing import Any, ClassVar
 
 from graphql import GraphQLError, OperationDefinitionNode
-from strawberry.extensions import ParserCache, ValidationCache
+from strawberry.extensions import ParserCache, SchemaExtension
+from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
 
 CACHED_DOCUMENTS = 256
@@ -25,11 +28,15 @@ class ParsedOnce(ParserCache):
         yield
 
 
-class ValidatedOnce(ValidationCache):
-    """Validates each document once. What is wrong with it comes as a copy, since errors are masked anew each time."""
+class ValidatedOnce(SchemaExtension):
+    """Validates each document once. What is wrong with it comes as a copy, since errors are masked anew each time.
 
-    def __init__(self) -> None:
-        super().__init__(maxsize=CACHED_DOCUMENTS)
+    Documents are told apart by identity (ParsedOnce gives the same one again): strawberry's ValidationCache compares
+    them, and to hash all nodes of one took longer than to execute it.
+    """
+
+    # Schema and document are held, so that their ids are nobody else's.
+    _known: ClassVar[OrderedDict[Hashable, tuple[Any, Any, Sequence[GraphQLError]]]] = OrderedDict()
 
     def on_validate(self) -> Iterator[None]:
         """Called by strawberry around validation."""
@@ -38,11 +45,20 @@ class ValidatedOnce(ValidationCache):
             # Refused already: validating takes long for just such documents.
             yield
             return
-        found = self.cached_validate_document(
-            context.schema._schema, context.graphql_document, context.validation_rules
-        )
-        context.pre_execution_errors = list(found) or _unnamed(context)
+        context.pre_execution_errors = list(self._errors(context)) or _unnamed(context)
         yield
+
+    def _errors(self, context: ExecutionContext) -> Sequence[GraphQLError]:
+        schema, document, rules = context.schema._schema, context.graphql_document, context.validation_rules
+        assert document is not None
+        key = id(schema), id(document), rules
+        # Taken out and put back, to be the latest: servers in several threads may do so at once.
+        found = self._known.pop(key, None) or (schema, document, validate_document(schema, document, rules))
+        self._known[key] = found
+        if len(self._known) > CACHED_DOCUMENTS:
+            with suppress(KeyError):
+                self._known.popitem(last=False)
+        return found[2]
 
 
 def _unnamed(context: ExecutionContext) -> list[GraphQLError]:

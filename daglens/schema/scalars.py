@@ -35,19 +35,23 @@ def format_time(at_us: int) -> str:
 
 
 def format_times(times_us: Sequence[int]) -> list[str]:
-    """The texts of many times, as `format_time` gives them: quick where neighbours are of one second, as in a log."""
+    """The texts of many times, as `format_time` gives them: quick where neighbours are of one minute, as in a log."""
     written: list[str] = []
     add, digits = written.append, _THREE_DIGITS
-    second_us = until_us = 0
-    begin = ""
+    minute_us = minute_until_us = second_us = until_us = 0
+    minute = begin = ""
     for at_us in times_us:
         if not second_us <= at_us < until_us:
-            if not _FIRST_US <= at_us <= _LAST_US:
-                add(format_time(at_us))
-                continue
+            if not minute_us <= at_us < minute_until_us:
+                if not _FIRST_US <= at_us <= _LAST_US:
+                    add(format_time(at_us))
+                    continue
+                minute_us = at_us - at_us % 60_000_000
+                minute_until_us = minute_us + 60_000_000
+                minute = format_time(minute_us)[:-10]
             second_us = at_us - at_us % 1_000_000
             until_us = second_us + 1_000_000
-            begin = format_time(second_us)[:-7]
+            begin = f"{minute}{digits[(second_us - minute_us) // 1_000_000][1:]}."
         micros = at_us - second_us
         add(f"{begin}{digits[micros // 1000]}{digits[micros % 1000]}Z")
     return written
