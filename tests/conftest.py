@@ -22,8 +22,11 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DAGSTER_HOME", "DAGLENS_RUN_ID", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"):
             patch.delenv(name, raising=False)
-        # Under nohup a program starts deaf to SIGHUP, and so do its children: `record` then rightly passes none on.
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        # Under nohup, or in a script's background, a program starts deaf to some signals, and so do its children:
+        # `record` then rightly passes none of them on.
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data-home")))
         yield
 
