@@ -21,3 +21,7 @@ class InvalidTokens(DaglensError):
     """The file of tokens can't be used."""
 
     code = "INVALID_TOKENS"
+
+
+class TokensUnchanged(InvalidTokens):
+    """No token was changed."""

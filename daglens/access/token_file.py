@@ -8,6 +8,7 @@ Every change replaces the file as a whole, so that a server never reads half of 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -22,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from daglens.access.errors import InvalidTokens
+from daglens.access.errors import InvalidTokens, TokensUnchanged
 from daglens.access.identity import Role
 
 TOKEN_PREFIX: Final = "dgl_"
@@ -68,7 +69,8 @@ def read_entries(path: Path) -> tuple[TokenEntry, ...]:
             _check_mode(path, os.fstat(file.fileno()))
             text = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise InvalidTokens(f"{path}: {error.strerror}. `daglens tokens add NAME --file {path}` makes it.") from None
+        how = f" `daglens tokens add NAME --role ROLE --file {path}` makes it." if error.errno == errno.ENOENT else ""
+        raise InvalidTokens(f"{path}: {error.strerror}.{how}") from None
     if len(text) > _MAX_FILE_BYTES:
         raise InvalidTokens(f"{path} is larger than {_MAX_FILE_BYTES} bytes.")
     return _parsed(path, text.decode("utf-8", "replace"))
@@ -115,13 +117,13 @@ def add_token(path: Path, name: str, role: Role) -> str:
         InvalidTokens: The file can't be used or written, the name can't be one or is taken.
     """
     if not _NAME.fullmatch(name):
-        raise InvalidTokens(
+        raise TokensUnchanged(
             f"{name!r} can't name a token: up to 100 ASCII letters, digits and . _ @ -, the first a letter or digit."
         )
 
     def added(entries: list[TokenEntry]) -> list[TokenEntry]:
         if any(entry.name == name for entry in entries):
-            raise InvalidTokens(f"There is a token {name} already. `daglens tokens rotate {name}` makes it anew.")
+            raise TokensUnchanged(f"There is a token {name} already. `daglens tokens rotate {name}` makes it anew.")
         return [*entries, made]
 
     token, made = _new(name, role)
@@ -163,7 +165,7 @@ def remove_token(path: Path, name: str) -> None:
 
 def _check_known(path: Path, entries: list[TokenEntry], name: str) -> None:
     if all(entry.name != name for entry in entries):
-        raise InvalidTokens(f"{path} has no token {name!r}. `daglens tokens list` shows them.")
+        raise TokensUnchanged(f"{path} has no token {name!r}. `daglens tokens list --file {path}` shows them.")
 
 
 def _new(name: str, role: Role) -> tuple[str, TokenEntry]:
@@ -174,6 +176,8 @@ def _new(name: str, role: Role) -> tuple[str, TokenEntry]:
 def _change(path: Path, change: Callable[[list[TokenEntry]], list[TokenEntry]], *, create: bool = False) -> None:
     # A link is followed: what it leads to is replaced, and the link stays.
     path = path.resolve()
+    if not path.parent.is_dir():
+        raise InvalidTokens(f"{path.parent} is no folder: make it, or name another file.")
     try:
         with _locked(path.parent):
             entries = [] if create and not path.exists() else list(read_entries(path))

@@ -154,7 +154,7 @@ def test_beyond_loopback(command: Command, start: Start) -> None:
         (("tokens", "add", "a b", "--role", "viewer"), "can't name a token"),
         (("tokens", "add", "a"), "--role"),
         (("tokens", "add", "a", "--role", "root"), "viewer"),
-        (("tokens", "rotate", "a", "--file", "empty"), "has no token"),
+        (("tokens", "rotate", "a", "--file", "empty"), "No token was changed."),
         (("tokens", "list", "--file", "nonesuch"), "No such file"),
     ],
     ids=str,

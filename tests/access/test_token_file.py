@@ -120,7 +120,7 @@ def test_names_that_are_taken_or_unknown(path: Path) -> None:
     assert path.read_bytes() == before
     with pytest.raises(InvalidTokens, match="daglens tokens add"):
         read_entries(path.parent / "nonesuch")
-    with pytest.raises(InvalidTokens):
+    with pytest.raises(InvalidTokens, match="nonesuch is no folder: make it"):
         add_token(path.parent / "nonesuch" / "tokens", "a", Role.VIEWER)
 
 
