@@ -151,6 +151,13 @@ def _paths(run_ids: list[str], output: str) -> list[Path]:
     from daglens.bundles.exporting import BundleNotWritten
     from daglens.storage.names import file_name
 
+    if output == "-":
+        # The file appears when it is whole, and its name is part of what is told: a pipe has neither.
+        raise typer.BadParameter("a bundle goes to a file, not to stdout", param_hint="'--output'")
+    if len(run_ids) > 1 and output.endswith(_SUFFIX) and not os.path.isdir(output):
+        raise typer.BadParameter(
+            f"a bundle holds one run, and these are {len(run_ids)}: name a folder", param_hint="'--output'"
+        )
     if len(run_ids) == 1 and not os.path.isdir(output) and not output.endswith("/"):
         return [Path(output)]
     folder = Path(output)

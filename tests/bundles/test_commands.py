@@ -88,6 +88,18 @@ def test_an_unknown_run_writes_nothing(source, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("output", "sentence"), [("both.ndjson", "holds one run, and these are 2: name a folder"), ("-", "not to stdout")]
+)
+def test_an_output_that_is_meant_otherwise(source, tmp_path, monkeypatch, output, sentence):
+    """Two runs into one file, or a bundle to stdout: refused, where a folder or a file of that name would be odd."""
+    monkeypatch.chdir(tmp_path)
+    answer = source("runs", "export", "good", "../bad", "-o", output)
+    assert (answer.code, answer.out) == (2, "")
+    assert sentence in " ".join(answer.err.replace("│", "").split())
+    assert not (tmp_path / output).exists()
+
+
 def test_a_folder_that_cannot_be_made(source, tmp_path):
     """A file in its place is told in a sentence."""
     (tmp_path / "taken").write_text("")
