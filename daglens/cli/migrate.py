@@ -33,11 +33,16 @@ def migrate(
 
         for migration in Migration.of(instance.storages.values()):
             if sql:
-                typer.echo(migration.sql(), nl=False)
+                statements = migration.sql()
+                typer.echo(statements, nl=False)
+                if not statements:
+                    typer.echo(f"{migration.place}: up to date; there are no statements to run.", err=True)
             elif check:
                 state = migration.state()
                 if state.is_empty or state.is_older:
-                    typer.echo(f"{migration.place}: {_told(state.revision)}; `daglens instance migrate` updates it.")
+                    now = _told(state.revision).replace("was", "is", 1)
+                    todo = "sets it up" if state.is_empty else "updates it"
+                    typer.echo(f"{migration.place}: {now}; `daglens instance migrate` {todo}.")
                     raise typer.Exit(1)
                 state.check()
                 typer.echo(f"{migration.place}: up to date, at revision {state.revision}.")

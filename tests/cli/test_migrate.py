@@ -46,7 +46,7 @@ def test_set_up_and_again(home: Path) -> None:
     """The first time it sets up, and says so; the second time there is nothing to do. `--check` knows both."""
     before = run(home, "--check")
     assert before.exit_code == 1
-    assert f'schema "{SCHEMA}": was not set up; `daglens instance migrate` updates it.' in before.output
+    assert f'schema "{SCHEMA}": is not set up; `daglens instance migrate` sets it up.' in before.output
     first = run(home)
     assert first.exit_code == 0
     assert f"was not set up, now at revision {REVISIONS[-1]}." in first.output
@@ -56,7 +56,9 @@ def test_set_up_and_again(home: Path) -> None:
     after = run(home, "--check")
     assert after.exit_code == 0
     assert f"up to date, at revision {REVISIONS[-1]}." in after.output
-    assert run(home, "--sql").output == ""
+    printed = run(home, "--sql")
+    assert (printed.exit_code, printed.stdout) == (0, "")
+    assert "up to date; there are no statements to run." in printed.stderr
 
 
 def test_printed_statements(home: Path, postgres: PostgresServer) -> None:
