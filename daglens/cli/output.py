@@ -135,6 +135,7 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "status": str(run.status),
         "tags": dict(run.tags),
         "runConfig": json.loads(run.run_config),
+        "createdBy": run.created_by,
         "parentRunId": run.parent_run_id,
         "rootRunId": run.root_run_id,
         "createdAt": rfc3339(run.created_at_us),

@@ -74,7 +74,8 @@ def print_run(instance: Instance, run: RunRecord) -> None:
     facts.add_row("pipeline", plain(run.pipeline_name))
     status = status_text(run.status)
     facts.add_row("status", status + Text(" (presumed: the recorder fell silent)") if run.presumed else status)
-    facts.add_row("created", local_time(run.created_at_us))
+    by = "" if run.created_by is None else f" by {run.created_by}"
+    facts.add_row("created", plain(local_time(run.created_at_us) + by))
     if run.started_at_us is not None:
         facts.add_row("started", f"{local_time(run.started_at_us)}, took {duration(run_seconds(run, now))}")
     for key, value in run.tags:

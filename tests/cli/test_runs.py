@@ -99,6 +99,17 @@ def test_show_last_and_json(filled):
     ]
 
 
+def test_show_says_who_created_it(command):
+    """The name of the token by which a server let the recorder in; null where there was no server."""
+    with Instance.open(home=command.home) as instance:
+        instance.create_run(NewRun("by-server", "p", created_by="nightly-etl"))
+        instance.create_run(NewRun("here", "p"))
+    listed = {run["runId"]: run["createdBy"] for run in command("runs", "list", "--json").objects}
+    assert listed == {"by-server": "nightly-etl", "here": None}
+    assert " by nightly-etl" in command("runs", "show", "by-server").out
+    assert " by " not in command("runs", "show", "here").out
+
+
 def test_unknown_run_is_a_sentence(filled):
     """A run that isn't there is said in one line that tells where to look, without a traceback."""
     for args in (("runs", "show", "nope"), ("events", "nope"), ("logs", "nope"), ("runs", "tail", "nope")):
