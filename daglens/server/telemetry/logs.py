@@ -93,7 +93,7 @@ def log_to(
     root.setLevel(logging.DEBUG if level == "debug" else max(own, logging.WARNING))
     # A socket's frames and handshakes hold tokens and data.
     for name in ("uvicorn", "websockets"):
-        logging.getLogger(name).setLevel(max(own, logging.INFO))
+        logging.getLogger(name).setLevel(logging.INFO if level == "debug" else max(own, logging.WARNING))
     logging.getLogger("daglens").setLevel(own)
     logging.getLogger("daglens.access").setLevel(logging.INFO if requests else logging.CRITICAL)
     return handler
