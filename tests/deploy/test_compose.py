@@ -102,7 +102,7 @@ def test_nginx_gets_its_variables() -> None:
     named = set(re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text(encoding="utf-8")))
     assert named == {name for name in environment if name.startswith("DAGLENS_")}
     assert re.match(environment["NGINX_ENVSUBST_FILTER"], "DAGLENS_LISTEN")
-    servers = re.findall(r"server ([\w-]+):3000 resolve;", environment["DAGLENS_SERVERS"])
+    servers = re.findall(r"server ([\w-]+):3000 resolve fail_timeout=2s;", environment["DAGLENS_SERVERS"])
     assert tuple(servers) == SERVERS
     assert any(volume.startswith(f"./{TEMPLATE.name}:") for volume in SERVICES["proxy"]["volumes"])
 

@@ -52,7 +52,7 @@ def test_nginx_takes_it(listen: str, tls: str, tmp_path: Path) -> None:
         conf = filled(
             {
                 "DAGLENS_LISTEN": listen,
-                "DAGLENS_SERVERS": "server 127.0.0.1:3000; server 127.0.0.1:3001;",
+                "DAGLENS_SERVERS": "server 127.0.0.1:3000 fail_timeout=2s; server 127.0.0.1:3001;",
                 "DAGLENS_PREFIX": prefix,
                 "DAGLENS_TLS": tls,
             }
