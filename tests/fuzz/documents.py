@@ -109,3 +109,11 @@ def aimed(document: str, draw: Callable[[st.SearchStrategy[Any]], Any], run_id: 
             return StringValueNode(value=draw(st.sampled_from(TEXTS))) if choice == 5 else None
 
     return print_ast(visit(parse(document), Aim()))
+
+
+def subscriptions(schema: Any) -> dict[str, st.SearchStrategy[str]]:
+    """The same for the fields of subscriptions, of which schemathesis knows nothing: it takes them for queries."""
+    root = schema["__schema"]
+    asked = {**root, "queryType": root["subscriptionType"], "mutationType": None, "subscriptionType": None}
+    found = operations({"__schema": asked})
+    return {field: documents.map(lambda document: f"subscription {document}") for field, documents in found.items()}
