@@ -198,8 +198,10 @@ def record_command(argv: Sequence[str], step_key: str, begin: Callable[[ChildCom
         if code is None:
             note(str(error))
             code = error.code
-    except CommandCanceled:
-        pass
+    except CommandCanceled as error:
+        # Who sent a signal knows; an end that came from elsewhere would be an exit code without a reason.
+        if command.asked.is_set():
+            note(f"{error}.")
     except Exception as error:
         note(f"Recording failed: {type(error).__name__}: {error}")
         if code is None:

@@ -145,12 +145,14 @@ def test_signals_reach_the_command(program, local, tmp_path, number):
 
 
 def test_a_request_to_end_the_run_reaches_the_command(program, local, tmp_path):
-    """RUN_CANCELING in the log ends the command with its process group; the run is canceled."""
+    """RUN_CANCELING in the log ends the command with its process group; the run is canceled, and stderr says why."""
     child, pids = waiting(program, tmp_path)
     told = only_run(local)
     until(lambda: "STEP_START" in told.types, "the step is stored")  # the command may be quicker than its event
     local.append(told.run_id, [EventDraft("RUN_CANCELING")], heard=False)
-    assert finished(child).returncode == 128 + signal.SIGTERM
+    done = finished(child)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "was ended by SIGTERM, the run was asked to end." in done.stderr
     all_end(pids)
     assert told.types[-3:] == ["RUN_CANCELING", "STEP_FAILURE", "RUN_CANCELED"]
 
