@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
@@ -13,6 +12,7 @@ from mkdocs.structure.pages import Page
 
 from scripts.site import commands, docstrings, error_index, sdl
 from scripts.site.links import ELSEWHERE, ROOT, for_the_site
+from scripts.site.navigation import expanded
 
 GENERATED = {
     "reference/commands.md": commands.page,
@@ -29,18 +29,9 @@ _LOADED = re.compile(
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put each error's page where the navigation says `errors/`."""
-    config.nav = _expanded(config.nav)
+    """Replace the wildcards of the navigation."""
+    config.nav = expanded(config.nav)
     return config
-
-
-def _expanded(entry: Any) -> Any:
-    if isinstance(entry, list):
-        found = []
-        for each in entry:
-            found += [f"errors/{code}.md" for code in error_index.codes()] if each == "errors/" else [_expanded(each)]
-        return found
-    return {title: _expanded(below) for title, below in entry.items()} if isinstance(entry, dict) else entry
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

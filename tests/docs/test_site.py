@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
 from importlib import import_module
-from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +18,7 @@ from daglens.cli import script_commands
 from daglens.storage import contract
 from scripts.site import commands, docstrings, error_index, sdl
 from scripts.site.links import ELSEWHERE, ROOT, for_the_site
+from scripts.site.navigation import entries, expanded
 from tests.deploy.commands import parsed
 
 DOCS = ROOT / "docs"
@@ -33,18 +32,18 @@ MADE = [
 ]
 
 
-def pages(entry: Any) -> Iterator[str]:
-    if isinstance(entry, str):
-        yield entry
-    else:
-        for below in entry.values() if isinstance(entry, dict) else entry:
-            yield from pages(below)
-
-
 def test_every_page_is_in_the_navigation() -> None:
-    """A page that nobody would find isn't there, and no entry leads nowhere."""
-    written = {str(path.relative_to(DOCS)) for path in DOCS.glob("*.md")}
-    assert sorted(pages(NAV)) == sorted([*written, *ELSEWHERE.values(), *MADE, "errors/"])
+    """A page that nobody would find isn't there, no entry leads nowhere, and none stands twice."""
+    written = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    found = list(entries(expanded(NAV)))
+    assert sorted(found) == sorted([*written, *ELSEWHERE.values(), *MADE])
+
+
+def test_a_new_page_is_found_by_itself() -> None:
+    """Entries that nobody wrote are in the place for pages without a place of their own."""
+    pages = list(entries(expanded([{"Why": ["how-it-works.md", "*"]}])))
+    assert pages[0] == "how-it-works.md"
+    assert sorted(pages) == sorted(path.name for path in DOCS.glob("*.md"))
 
 
 def test_every_command_is_told() -> None:
