@@ -57,8 +57,7 @@ def floor(homes: Homes) -> Iterator[Address]:
 def peer(python: str, homes: Homes, *, pinned: bool) -> Iterator[Address]:
     """The peer's web server, free or on one core: it is faster there, its threads then get in each other's way less."""
     assert homes.peer is not None
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [python, "-m", "dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "--empty-workspace"]
     if pinned:
         command = ["taskset", "-c", "0", *command]
@@ -70,7 +69,7 @@ def peer(python: str, homes: Homes, *, pinned: bool) -> Iterator[Address]:
         env=os.environ | QUIET | {"DAGSTER_HOME": str(homes.peer)},
     )
     try:
-        _wait(port, process)
+        wait_for(port, process)
         yield Address("peer, one core" if pinned else "peer", port, process.pid)
     finally:
         process.terminate()
@@ -101,7 +100,19 @@ def _announced(name: str, command: Sequence[str]) -> Iterator[Address]:
         process.communicate()
 
 
-def _wait(port: int, process: subprocess.Popen[Any]) -> None:
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def wait_for(port: int, process: subprocess.Popen[Any]) -> None:
+    """Wait until a process listens.
+
+    Raises:
+        RuntimeError: It ended, or a minute has passed.
+    """
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):

@@ -106,7 +106,7 @@ async def test_a_hook_that_is_no_generator_is_refused() -> None:
     """It would never be run around anything."""
 
     class Wrong(SchemaExtension):
-        def on_parse(self) -> Iterator[None]:  # type: ignore[misc]
+        def on_parse(self) -> Iterator[None]:
             return iter(())
 
     runner = HooksRunner(None, [Wrong()])  # type: ignore[arg-type]
