@@ -101,6 +101,7 @@ class Admission:
         self._token: str | None = None
         self._generation = 0
         self._looked_at_s = 0.0
+        self._is_over = False
         self.was_asked = False
         """Credentials of some kind were given."""
 
@@ -142,14 +143,15 @@ class Admission:
             raise Unauthenticated(_HOW)
 
     def is_over(self) -> bool:
-        """Whether the token that somebody was let in by has ended; looked for once in a second at most."""
-        if self._token is None:
-            return False
+        """Whether the token that somebody was let in by has ended; looked for once a second at most, until it has."""
+        if self._token is None or self._is_over:
+            return self._is_over
         now_s = asyncio.get_running_loop().time()
         if now_s - self._looked_at_s < _LOOK_S:
             return False
         self._looked_at_s = now_s
-        return self._has_ended()
+        self._is_over = self._has_ended()
+        return self._is_over
 
     async def _take(self, token: str | None) -> Identity | None:
         if self._gate.is_open:

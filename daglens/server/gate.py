@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import RedirectResponse, Response
@@ -12,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from daglens.access import Unauthenticated
 from daglens.server.admission import Admission, AuthenticatorFailed, Gate, admit, headers_of, unauthenticated
 from daglens.server.answers import JSON_TYPE, refusal
+from daglens.server.pushing import PUSH
 from daglens.server.rules import Rule, key_for, rule_of
 from daglens.server.telemetry.request import note_route, note_who
 
@@ -53,7 +55,17 @@ class GateMiddleware:
             except Unauthenticated as error:
                 await _refuse(scope, receive, send, _unknown(scope, error))
                 return
-        await self._app(scope, receive, send if self._gate.is_open else _Watched(scope, admission, send))
+        if not self._gate.is_open:
+            send = _Watched(scope, admission, send)
+            extensions = scope.get("extensions") or {}
+            if PUSH in extensions:
+                scope["extensions"] = {**extensions, PUSH: _pushing(admission, extensions[PUSH])}
+        await self._app(scope, receive, send)
+
+
+def _pushing(admission: Admission, push: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+    """`push` as long as the token holds. Who isn't pushed to goes on by `send`, which closes the socket."""
+    return lambda text: not admission.is_over() and push(text)
 
 
 class _Watched:

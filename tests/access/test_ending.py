@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from daglens.access.token_file import remove_token, rotate_token
+from daglens.access import Role
+from daglens.access.token_file import add_token, remove_token, rotate_token
 from daglens.instance import Instance
 from daglens.server import admission
 from daglens.testing.server import LiveServer
@@ -47,6 +48,34 @@ def test_a_socket_ends_with_its_token(
         write(instance)
         assert socket.close_code() == 4403
     until(lambda: guarded.on_loop(lambda: guarded.hub.viewers) == 0)
+
+
+def test_sockets_that_are_fed_together_end_with_their_tokens(
+    guarded: LiveServer, tokens: Mapping[str, str], tokens_file: Path, instance: Instance
+) -> None:
+    """Of two viewers who have kept up and are sent one text, the one whose token has ended is closed with 4403 instead;
+    the other goes on."""
+    other = add_token(tokens_file, "second-viewer", Role.VIEWER)
+    create(instance)
+    with opened(guarded, TRANSPORT, init=False) as ending, opened(guarded, TRANSPORT, init=False) as staying:
+        for socket, token in ((ending, tokens["viewer"]), (staying, other)):
+            socket.init(payload={"Authorization": f"Bearer {token}"})
+            socket.start(EVENTS, variables={"runId": "run"})
+            assert socket.result()["data"]["runEvents"]["events"] == []
+        write(instance)  # who came first reads for itself until now
+        for socket in (ending, staying):
+            assert len(socket.result()["data"]["runEvents"]["events"]) == 1
+        until(lambda: guarded.on_loop(lambda: fed_together(guarded)) == 2)
+        remove_token(tokens_file, "viewer")
+        write(instance)
+        assert ending.close_code() == 4403
+        assert len(staying.result()["data"]["runEvents"]["events"]) == 1
+
+
+def fed_together(guarded: LiveServer) -> int:
+    """How many viewers one walk reads for."""
+    walks = [shared.walk for shared in guarded.app.state.served.results.shared]
+    return sum(len(followers) for walk in walks for followers in walk._standing.values())
 
 
 @pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
