@@ -48,6 +48,9 @@ wheel: $(VENV)/.installed-test ## dist/*.tar.gz and dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build
 
+bench: $(VENV)/.installed-test ## every benchmark, in one table (ARGS="--quick", "--only events", "--peer PYTHON")
+	@$(BIN)/python benchmarks/bench.py $(ARGS)
+
 clean: ## remove environments and everything built
 	rm -rf .venv .venv-ci dist site daglens/server/assets tests/npm/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
 

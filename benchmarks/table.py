@@ -1,0 +1,42 @@
+"""The table that `make bench` prints and docs/performance.md shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from rates import Spread
+
+COLUMNS = ("case", "data", "daglens", "of its floor", "times the peer")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        data: Storage, and how much is in it.
+        daglens: The figure with its unit: median (lowest … highest).
+        of_floor: Its ratio to the floor in the same run: for rates the part of the floor's that daglens reaches.
+        times_peer: How many times the peer's; None where the peer has no such case, or isn't there.
+    """
+
+    case: str
+    data: str
+    daglens: str
+    of_floor: Spread | None = None
+    times_peer: Spread | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """What stands in the columns."""
+        floor = self.of_floor.text("{:.2f}") if self.of_floor is not None else "–"
+        peer = self.times_peer.text("{:.1f}") if self.times_peer is not None else "–"
+        return self.case, self.data, self.daglens, floor, peer
+
+
+def markdown(rows: Iterable[Row]) -> Iterator[str]:
+    """The lines of the table, the first two its head."""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield f"|{'---|' * len(COLUMNS)}"
+    for row in rows:
+        yield f"| {' | '.join(row.cells())} |"
