@@ -95,9 +95,9 @@ def cpu_s(pid: int) -> float:
 
 
 @contextlib.contextmanager
-def serving(home: Path) -> Iterator[tuple[int, int]]:
+def serving(home: Path, *options: str) -> Iterator[tuple[int, int]]:
     """Process id and port of a server of an instance."""
-    command = [sys.executable, "-m", "daglens.cli", "serve", "--instance-home", str(home), "--port", "0"]
+    command = [sys.executable, "-m", "daglens.cli", "serve", "--instance-home", str(home), "--port", "0", *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONUNBUFFERED="1"))
     try:
         yield process.pid, _port(process)

@@ -69,10 +69,14 @@ class Viewers:
                 self.lags[(now - sent) // 100_000] += 1
 
     def reset(self) -> None:
+        """Begin to count anew, lags only of what is written from now on."""
+        self.clear()
+        self.live_from_ns = time.time_ns()
+
+    def clear(self) -> None:
         """Begin to count anew."""
         self.lags.clear()
         self.lost = self.doubled = self.messages = self.events = self.bytes = 0
-        self.live_from_ns = time.time_ns()
 
     def lag_ms(self, share: float) -> float:
         """A percentile of the time from an event's writing to its arrival."""
@@ -192,8 +196,9 @@ async def answer(viewers: Viewers, command: dict[str, Any]) -> dict[str, Any]:
                 break
             await asyncio.sleep(0.01)
         behind = [command["seq"] - viewer.seq for viewer in viewers.open if viewer.seq < command["seq"]]
-        return {
+        counted = {
             "missing": sum(behind),
+            "gone": sum(viewer.ended.done() for viewer in viewers.open),
             "lost": viewers.lost,
             "doubled": viewers.doubled,
             "messages": viewers.messages,
@@ -204,6 +209,9 @@ async def answer(viewers: Viewers, command: dict[str, Any]) -> dict[str, Any]:
             "most_ms": viewers.lag_ms(1.0),
             "sample": viewers.sample.decode(),
         }
+        if command.get("clear"):
+            viewers.clear()
+        return counted
     elif kind == "seq":
         return {"seq": max((viewer.seq for viewer in viewers.open), default=0)}
     elif kind == "close":
