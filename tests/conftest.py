@@ -33,6 +33,8 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fail-on-skip", action="store_true", help="a skipped test counts as failed")
+    parser.addoption("--fault-tries", type=int, default=1, help="how often each fault of tests/faults is tried")
+    parser.addoption("--fault-seed", type=int, default=1, help="what their random points are drawn from")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -49,7 +49,8 @@ def checked(section: str, storage: S) -> S:
 
     `section` of dagster.yaml is what messages name it by.
     """
-    if type(storage).__module__.partition(".")[0] == "daglens":
+    module = type(storage).__module__
+    if module.startswith("daglens.") and not module.startswith("daglens.testing."):
         return storage
     kind = {"run_storage": _Runs, "event_log_storage": _Events, "compute_logs": _Logs}.get(section, _Artifacts)
     return cast(S, kind(section, storage))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from daglens.server import last_resort
 from daglens.server.access import is_loopback
 from daglens.server.pushing import PushingProtocol
 from daglens.server.settings import InvalidServerSetting, ServerSettings
@@ -84,6 +85,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
         self._drain = drain
+        self.on_shutdown: Callable[[], None] = lambda: None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -92,6 +94,7 @@ class DrainingServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
+        self.on_shutdown()
         self._drain()
         await super().shutdown(sockets)
         # Clients that don't read have had their time; what is still to be written to them would hold the loop for ever.
@@ -161,7 +164,9 @@ def run(
                 if announce is not None:
                     announce(url, instance)
 
-            make_server(app, chosen, ready=ready, tls=context).run(sockets=[listening])
+            server = make_server(app, chosen, ready=ready, tls=context)
+            server.on_shutdown = lambda: last_resort.end_in(chosen.drain_s + last_resort.GRACE_S)
+            server.run(sockets=[listening])
     finally:
         listening.close()
 
