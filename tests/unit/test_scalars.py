@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daglens.schema.scalars import NotOfScalar, format_time, parse_big_int, parse_cursor, parse_time
+from daglens.schema.scalars import NotOfScalar, format_time, format_times, parse_big_int, parse_cursor, parse_time
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 moments = st.datetimes(timezones=st.just(UTC))
@@ -89,6 +90,17 @@ def test_a_time_that_would_have_to_be_guessed_at(value: Any) -> None:
     """A time without an offset, or what is no time, is refused."""
     with pytest.raises(NotOfScalar, match="DateTime"):
         parse_time(value)
+
+
+@given(
+    st.integers(-(2**63), 2**63 - 1)
+    | st.integers(us(datetime(1, 1, 1, tzinfo=UTC)), us(datetime(9999, 12, 31, tzinfo=UTC))),
+    st.lists(st.sampled_from((0, 1, -1, 1_000_000, 60_000_000, 86_400_000_000)) | st.integers(-(10**12), 10**12)),
+)
+def test_many_times_are_written_as_each_is(first_us: int, steps_us: list[int]) -> None:
+    """A column of times reads as its times one by one, whatever second, day or age each next one is of."""
+    times_us = list(itertools.accumulate(steps_us, initial=first_us))
+    assert format_times(times_us) == [format_time(at_us) for at_us in times_us]
 
 
 def test_times_no_calendar_has_are_shown_as_its_border() -> None:
