@@ -1,6 +1,6 @@
 # Two commands do all the set-up on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-system lint format types schema docs wheel clean
+.PHONY: help demo test test-system lint format types schema docs wheel bench clean
 .DELETE_ON_ERROR:
 
 VENV ?= .venv

@@ -195,6 +195,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", nargs="+", metavar="CASE", choices=[*GROUPS, *HTTP], default=[])
     parser.add_argument("--peer", metavar="PYTHON", default=os.environ.get("DAGLENS_BENCH_PEER"))
+    parser.add_argument("--runs", type=int, nargs="+", metavar="N", help="sizes of the data, smallest first")
+    parser.add_argument("--rounds", type=int, metavar="N")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of each way in each round")
     given = parser.parse_args()
     python = peer_append.peer_python(given.peer)
     if given.peer and python is None:
@@ -203,9 +206,9 @@ def main() -> int:
         )
     with contextlib.ExitStack() as stack:
         bench = Bench(
-            sizes=(1_000,) if given.quick else (1_000, 10_000),
-            repeats=2 if given.quick else 5,
-            seconds=0.5 if given.quick else 2.0,
+            sizes=given.runs or ((1_000,) if given.quick else (1_000, 10_000)),
+            repeats=given.rounds or (2 if given.quick else 5),
+            seconds=given.seconds or (0.5 if given.quick else 2.0),
             viewers=(1, 100) if given.quick else (1, 100, 1000),
             peer=python,
             stack=stack,
