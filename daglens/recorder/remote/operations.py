@@ -138,7 +138,10 @@ class Server:
         steps = answer.get("stepStats")
         if not isinstance(steps, list):
             raise ServerAway("The answer lacks the step's attempts.")
-        return max((step["attempts"] for step in steps), default=0)
+        try:
+            return max((_number(step["attempts"]) for step in steps), default=0)
+        except (KeyError, TypeError, ValueError):
+            raise ServerAway("The answer doesn't say how many attempts the step has.") from None
 
     def close(self) -> None:
         """Close the connection."""
@@ -176,16 +179,33 @@ def _success(field: str, data: dict[str, Any], run_id: str) -> dict[str, Any]:
 def _seen(run: Any) -> RunSeen:
     try:
         name = run.get("pipelineName")
-        return RunSeen(RunStatus(run["status"]), run.get("lastHeardAt") is not None, name)
-    except (AttributeError, KeyError, ValueError):
+        status = RunStatus(run["status"])
+        if name is not None and not isinstance(name, str):
+            raise ValueError(name)
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise ServerAway("The answer doesn't say how the run stands.") from None
+    return RunSeen(status, run.get("lastHeardAt") is not None, name)
 
 
 def _size(answer: dict[str, Any]) -> int:
     try:
-        return int(answer["sizeBytes"])
+        return _number(answer["sizeBytes"])
     except (KeyError, TypeError, ValueError):
         raise ServerAway("The answer doesn't say how long the log is.") from None
+
+
+def _number(value: Any) -> int:
+    """A size or a count: an integer, or its decimal text.
+
+    Raises:
+        TypeError, ValueError: It is none, or none that there can be.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise TypeError(value)
+    number = int(value)
+    if not 0 <= number < 2**63:
+        raise ValueError(number)
+    return number
 
 
 # ---------------------------------------------------------------- inputs
