@@ -33,7 +33,7 @@ def on_postgres(postgres: PostgresServer, tmp_path_factory: pytest.TempPathFacto
         make_bucket(bucket, "logs")
         password = SECRETS["database"]
         database = f"postgresql://postgres:{password}@127.0.0.1:{proxy.port}/fuzzed"
-        dagster_yaml(home, database=database, bucket=bucket.url)
+        dagster_yaml(home, database=f"{database}?sslpassword={SECRETS['database_parameter']}", bucket=bucket.url)
         with Instance.open(home=home) as instance, fuzzed(instance, home) as served:
             yield served
             served.check_everything()

@@ -133,12 +133,12 @@ class Fuzzed:
         """The header of somebody with this role."""
         return {"authorization": f"Bearer {self.tokens[role]}"}
 
-    def post(self, body: Any, *, role: str = "admin", **headers: str) -> httpx.Response:
+    def post(self, body: Any, *, role: str = "admin", out_of_order: bool = False, **headers: str) -> httpx.Response:
         """The answer to a GraphQL request, checked."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"content-type": "application/json", **self.bearer(role), **headers}
         answer = self.http.post("/graphql", content=content, headers=headers)
-        self.check(answer.status_code, answer.text, str(answer.headers))
+        self.check(answer.status_code, answer.text, str(answer.headers), out_of_order=out_of_order)
         return answer
 
     def check(self, status: int, text: str, headers: str = "", *, out_of_order: bool = False) -> None:
