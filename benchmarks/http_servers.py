@@ -139,7 +139,11 @@ def ask(address: Address, request: str) -> Any:
     Raises:
         RuntimeError: It is no success, or has GraphQL errors.
     """
-    with socket.create_connection(("127.0.0.1", address.port), timeout=PATIENCE_S) as connection:
+    try:
+        connection = socket.create_connection(("127.0.0.1", address.port), timeout=PATIENCE_S)
+    except OSError as error:
+        raise RuntimeError(f"{address.name}, process {address.pid}, takes no connections any more: {error}") from None
+    with connection:
         connection.sendall(request.encode())
         response = http.client.HTTPResponse(connection)
         response.begin()
