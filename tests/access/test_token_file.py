@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daglens.access import Identity, InvalidTokens, Role
 from daglens.access.token_file import add_token, read_entries, remove_token, rotate_token
@@ -51,6 +53,32 @@ def test_mode_and_link_stay(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
     assert [entry.name for entry in read_entries(link)] == ["a", "b"]
+
+
+_LINES = st.lists(
+    st.sampled_from(
+        ["nightly", "viewer", "admin", "root", f"sha256:{'0' * 64}", "dgl_pl4nted", "#", "\n", "\r", "\x85"]
+    )
+    | st.text(max_size=5),
+    max_size=12,
+)
+
+
+@given(_LINES.map(" ".join).map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=80))
+def test_anything_in_the_file(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    """Whatever stands in it: whole entries, or one sentence with the line's number and without what stands there."""
+    path = tmp_path_factory.getbasetemp() / "any-tokens"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    try:
+        entries, told = read_entries(path), ""
+    except InvalidTokens as error:
+        entries, told = (), str(error)
+    if told:
+        assert re.search(r"any-tokens:\d+: ", told) and told.isprintable()
+        assert "pl4nted" not in told
+    assert len({entry.name for entry in entries}) == len(entries)
+    assert all(entry.role in tuple(Role) and len(entry.digest) == 32 for entry in entries)
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o620, 0o602, 0o660, 0o777])

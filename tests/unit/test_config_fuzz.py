@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,61 @@ def test_secrets_never_show(key, value):
         said = outcome(STUBS.replace("module: stub_storages, class: Runs", text))
         if not names_variable(config):
             assert PLANTED not in said
+
+
+REAL = """\
+run_storage:
+  module: dagster_postgres.run_storage
+  class: PostgresRunStorage
+  config:
+    postgres_url: "postgresql://me:pl4nted-s3cret@db:5432/runs?sslmode=require&sslpassword=pl4nted-s3cret"
+event_log_storage:
+  module: dagster_postgres.event_log
+  class: PostgresEventLogStorage
+  config:
+    postgres_db: {username: me, password: pl4nted-s3cret, hostname: db, db_name: runs, port: 5432}
+compute_logs:
+  module: dagster_aws.s3.compute_log_manager
+  class: S3ComputeLogManager
+  config:
+    bucket: logs
+    access_key_id: pl4nted-s3cret
+    secret_access_key: 'pl4nted-s3cret'
+local_artifact_storage:
+  module: stub_storages
+  class: Artifacts
+  config: {secret_word: "pl4nted-s3cret"}
+daglens:
+  retention: {older_than_days: 30}
+  access:
+    authenticator: {module: stub_storages, class: Door, config: {secret_word: pl4nted-s3cret}}
+"""
+_SECRET_AT = [match.span() for match in re.finditer(PLANTED, REAL)]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(REAL)), st.integers(0, 6), texts | words), min_size=1, max_size=3))
+@example([(REAL.index('"postgresql'), 1, "")])
+@example([(REAL.index("    postgres_url"), 0, "\t")])
+@example([(REAL.index(": 'pl4nted"), 2, "")])
+@example([(REAL.index("hostname"), 0, "pass")])
+def test_a_real_file_with_mistakes(edits):
+    """A file of today's storages with a few characters of it changed: what is wrong with it is said without the
+    secrets that are still whole."""
+    text, shift_from = REAL, len(REAL)
+    for place, length, put in sorted(edits, reverse=True):
+        # From the end on, so that the places of the others hold; what is a secret stays one.
+        length = min(length, max(0, shift_from - place))
+        if any((begin < place + length and place < end) or begin < place < end for begin, end in _SECRET_AT):
+            continue
+        text, shift_from = text[:place] + put + text[place + length :], place
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            config = load(Path(folder), text.encode("utf-8", "replace").decode())
+        except ConfigError as refused:
+            said = str(refused) + repr(refused.problems)
+        else:
+            said = repr(config) + json.dumps([section.config for section in config.sections.values()])
+    assert PLANTED not in said
 
 
 def names_variable(value: Any) -> bool:
