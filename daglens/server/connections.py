@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -127,6 +128,7 @@ def _group(address: Address) -> str:
     return str(address)
 
 
+@lru_cache(maxsize=4096)
 def _address(host: str) -> Address | None:
     host = host.strip("[]")
     if host.count(":") == 1:
