@@ -51,6 +51,10 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="Port; 0 takes a free one.")] = 3000,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", "-w", min=1, max=256, help="Processes that answer on this port, each as a server."),
+    ] = 1,
     instance_home: InstanceHome = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Serve an empty instance in memory.")] = False,
     bundle: BundleFiles = None,
@@ -110,6 +114,8 @@ def serve(
     log_to(format=log_format.value, level=log_level.value, requests=is_json if access_log is None else access_log)
     if ephemeral and instance_home is not None:
         raise typer.BadParameter("--ephemeral serves no folder; leave it out, or --instance-home")
+    if ephemeral and workers > 1:
+        raise typer.BadParameter("--ephemeral is in the memory of one process; leave it out, or --workers")
     if (tls_cert is None) != (tls_key is None):
         raise typer.BadParameter("--tls-cert and --tls-key go together")
     open_bundles = opener_of(bundle, more_bundles, instance_home=instance_home, ephemeral=ephemeral)
@@ -119,6 +125,7 @@ def serve(
         port=port,
         insecure=insecure,
         tls=TlsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None,
+        workers=workers,
         announce=_announce,
         allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()),

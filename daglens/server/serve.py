@@ -1,4 +1,4 @@
-"""Runs the server: one process, one instance, until it is told to end."""
+"""Runs the server until it is told to end: one process, or several on one port, each with the instance opened."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from daglens.server import last_resort
 from daglens.server.access import is_loopback
 from daglens.server.pushing import PushingProtocol
 from daglens.server.settings import InvalidServerSetting, ServerSettings
+from daglens.server.workers import become_workers
 from daglens.storage.errors import DaglensError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ log = logging.getLogger("daglens.server")
 _BACKLOG = 2048
 _KEEP_ALIVE_S = 75
 _NO_LIMIT = 2**40
+_GRACE_S = 30.0
+"""How long a worker has to end: longer than requests are let finish and storages take to be closed."""
 
 
 class InsecureBinding(DaglensError):
@@ -45,6 +48,12 @@ class AddressInUse(DaglensError):
     """The server can't listen there."""
 
     code = "ADDRESS_IN_USE"
+
+
+class NotForWorkers(DaglensError):
+    """What is kept in the memory of one process can't be served by several."""
+
+    code = "INVALID_SERVER_SETTING"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,7 @@ def run(
     port: int = 3000,
     insecure: bool = False,
     tls: TlsFiles | None = None,
+    workers: int = 1,
     announce: Callable[[str, Instance], None] | None = None,
     **settings: Any,
 ) -> None:
@@ -133,20 +143,26 @@ def run(
         port: 0 takes a free one.
         insecure: Listen on an address other machines may reach, without access control.
         tls: Speak TLS.
+        workers: Processes that answer on the port. With more than one this process only sees to them, and ends by
+            SystemExit: see become_workers. Call it from the main thread then.
         announce: Called with the server's address (`http://127.0.0.1:3000`) when it answers.
         settings: `allowed_hosts`, `allowed_origins`, `path_prefix`, `read_only`, `tokens`, `limits`, `documents`,
             `documents_mode` of ServerSettings.of.
 
     Raises:
-        InsecureBinding, AddressInUse, InvalidServerSetting, InvalidTokens, and what `open_instance` raises.
+        InsecureBinding, AddressInUse, InvalidServerSetting, InvalidTokens, NotForWorkers, and what `open_instance`
+            raises; in a worker, when there are several.
     """
     context = tls.context() if tls is not None else None
     listening = listen(host, port)
     try:
+        from daglens.server.app import create_app
+
+        worker = become_workers(workers, grace_s=_GRACE_S) if workers > 1 else None
         instance = open_instance()
         with instance:
-            from daglens.server.app import create_app
-
+            if worker is not None:
+                _check_shared(instance)
             if not is_loopback(host) and host not in ("0.0.0.0", "::"):
                 settings["allowed_hosts"] = (*settings.get("allowed_hosts", ()), host)
             chosen = ServerSettings.of(instance.settings, **settings)
@@ -161,14 +177,25 @@ def run(
 
             def ready() -> None:
                 settle_garbage()
-                if announce is not None:
+                if announce is not None and (worker is None or worker.is_first):
                     announce(url, instance)
+                if worker is not None:
+                    worker.ready()
 
             server = make_server(app, chosen, ready=ready, tls=context)
             server.on_shutdown = lambda: last_resort.end_in(chosen.drain_s + last_resort.GRACE_S)
             server.run(sockets=[listening])
     finally:
         listening.close()
+
+
+def _check_shared(instance: Instance) -> None:
+    for name in ("run_storage", "event_log_storage"):
+        section = instance.sections[name]
+        if section.class_name.startswith("InMemory"):
+            raise NotForWorkers(
+                f"{name} is {section.class_name}: leave --workers out, or choose another in dagster.yaml."
+            )
 
 
 def settle_garbage() -> None:

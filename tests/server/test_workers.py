@@ -1,0 +1,213 @@
+"""`daglens serve --workers` as a program: several processes on one port."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from daglens.instance import Instance
+from daglens.testing.server import LiveServer
+from tests.server.conftest import EVENTS, PATIENCE_S, Socket, create, opened, until, write
+from tests.server.test_processes import child_environment
+
+
+@dataclass
+class Program:
+    """A server of several processes."""
+
+    process: subprocess.Popen[str]
+    url: str = ""
+    said: list[str] = field(default_factory=list)
+
+    @property
+    def server(self) -> LiveServer:
+        return LiveServer(self.url, None, None)  # type: ignore[arg-type]
+
+    def workers(self) -> list[int]:
+        """Process ids of those that were started."""
+        pid = self.process.pid
+        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def says(self, words: str) -> bool:
+        return any(words in line for line in list(self.said))
+
+
+@contextmanager
+def program(home: Path, *options: str, workers: int = 2) -> Iterator[Program]:
+    """`daglens serve --workers`, in a process group of its own; what it says is collected."""
+    command = [sys.executable, "-m", "daglens.cli", "serve", "--port", "0", "--workers", str(workers)]
+    with subprocess.Popen(
+        [*command, "--instance-home", str(home), *options],
+        env={**child_environment(), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=home.parent,
+        start_new_session=True,
+    ) as process:
+        running = Program(process)
+        assert process.stdout is not None and process.stderr is not None
+        reader = threading.Thread(target=lambda err=process.stderr: running.said.extend(err))
+        reader.start()
+        try:
+            for line in process.stdout:
+                if found := re.search(r"http://\S+", line):
+                    running.url = found[0]
+                    break
+            yield running
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            reader.join()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    """An instance in files."""
+    with Instance.open(home=tmp_path / "home") as opened_instance:
+        yield opened_instance
+
+
+def ready(running: Program, count: int = 2) -> list[int]:
+    """The workers, when so many answer."""
+    until(lambda: sum(") answers" in line for line in list(running.said)) == count)
+    return running.workers()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; whoever is to wait for it may not have yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def take(socket: Socket, got: list[int], until_seq: int) -> str:
+    """Add what comes, up to a seq; the cursor there."""
+    cursor = ""
+    while not got or got[-1] < until_seq:
+        batch = socket.result()["data"]["runEvents"]
+        got += [event["seq"] for event in batch["events"]]
+        cursor = batch["cursor"]
+    return cursor
+
+
+def test_a_worker_is_killed(instance: Instance) -> None:
+    """Whoever watched by a worker that is killed goes on by its cursor at another and misses nothing; the others notice
+    nothing; the worker is started again, and that is said. Health is good throughout."""
+    create(instance)
+    write(instance, 3)
+    with program(instance.home) as running, ExitStack() as sockets:
+        workers = ready(running)
+        viewers = [(sockets.enter_context(opened(running.server)), list[int]()) for _ in range(8)]
+        for socket, _ in viewers:
+            socket.start(EVENTS, variables={"runId": "run"})
+        cursors = [take(socket, got, 3) for socket, got in viewers]
+        os.kill(workers[0], signal.SIGKILL)
+        until(lambda: running.says("is started again"))
+        assert running.says(f"(process {workers[0]}) was ended by SIGKILL; it is started again.")
+        write(instance, 4)
+        for (_, got), cursor in zip(viewers, cursors, strict=True):
+            assert httpx.get(f"{running.url}/healthz", timeout=PATIENCE_S).status_code == 200
+            with opened(running.server) as again:
+                again.start(EVENTS, variables={"runId": "run", "after": cursor})
+                take(again, got, 7)
+            assert got == list(range(1, 8))
+        until(lambda: len(running.workers()) == 2)
+        assert workers[0] not in running.workers()
+        assert httpx.get(f"{running.url}/readyz", timeout=PATIENCE_S).status_code == 200
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(PATIENCE_S) == 0
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "Ctrl-C"])
+def test_all_end(instance: Instance, how: str) -> None:
+    """SIGTERM to the first process, and Ctrl-C, which reaches all, end every worker: sockets are closed so that they
+    are opened again elsewhere, and the exit code is 0."""
+    create(instance)
+    with program(instance.home) as running:
+        workers = ready(running)
+        # A connection that is answered by each would need luck; those that have one are told.
+        with opened(running.server) as socket:
+            socket.start(EVENTS, variables={"runId": "run"})
+            socket.result()
+            if how == "SIGTERM":
+                running.process.terminate()
+            else:
+                os.killpg(running.process.pid, signal.SIGINT)
+            assert socket.close_code() == 1012
+        assert running.process.wait(PATIENCE_S) == 0
+        assert all(gone(pid) for pid in workers)
+    assert not running.says("Traceback")
+
+
+def test_no_orphans(instance: Instance) -> None:
+    """When the first process is killed the workers end, and the port is free."""
+    with program(instance.home) as running:
+        workers = ready(running)
+        running.process.kill()
+        running.process.wait(PATIENCE_S)
+        until(lambda: all(gone(pid) for pid in workers))
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{running.url}/healthz", timeout=PATIENCE_S)
+
+
+def test_a_start_that_fails(tmp_path: Path) -> None:
+    """What is wrong with dagster.yaml is said once, by the exit code and the sentence of a single process."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("run_storage:\n  module: no.such.module\n  class: Nothing\n")
+    with program(home, workers=3) as running:
+        assert running.process.wait(PATIENCE_S) == 2
+    assert sum("no package no is" in line for line in running.said) == 1
+    assert not running.says("Traceback")
+
+
+def test_starts_that_go_on_failing(tmp_path: Path) -> None:
+    """A worker that can be started no more is tried a few times; then the server ends, with what the worker said."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("daglens: {}\n")
+    with program(home, workers=2) as running:
+        workers = ready(running)
+        until(lambda: httpx.get(f"{running.url}/readyz", timeout=PATIENCE_S).status_code == 200)
+        (home / "dagster.yaml").write_text("run_storage:\n  module: no.such.module\n  class: Nothing\n")
+        os.kill(workers[0], signal.SIGKILL)
+        assert running.process.wait(PATIENCE_S) == 2
+        assert all(gone(pid) for pid in workers)
+    assert sum("no package no is" in line for line in running.said) == 5
+    assert running.says("before it answered, as 4 did before it; the server ends.")
+    assert not running.says("Traceback")
+
+
+@pytest.mark.parametrize("options", [["--ephemeral"], ["--instance-home"]])
+def test_what_lives_in_one_process(tmp_path: Path, options: list[str]) -> None:
+    """What is in the memory of one process is not served by several: an empty answer from the other would be a lie."""
+    if options[0] == "--instance-home":
+        (tmp_path / "dagster.yaml").write_text(
+            "run_storage:\n  module: daglens.storage.memory\n  class: InMemoryRunStorage\n"
+            "event_log_storage:\n  module: daglens.storage.memory\n  class: InMemoryEventLogStorage\n"
+        )
+        options = [*options, str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "daglens.cli", "serve", "--port", "0", "--workers", "2", *options],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert done.returncode == 2
+    assert "--workers" in done.stderr
+    assert "Traceback" not in done.stderr
