@@ -107,6 +107,7 @@ def test_eight_writers_and_two_readers(path: Path, events: SqliteEventLogStorage
     assert outputs(readers) == [f"{digest}\n"] * 2
 
 
+@pytest.mark.fault("kill_writer")
 @pytest.mark.parametrize("per_append", [1, 100])
 def test_writer_is_killed(path: Path, events: SqliteEventLogStorage, per_append: int) -> None:
     """What was acknowledged is there, nothing is half there, the others go on, and a second try stores the rest."""
@@ -141,6 +142,7 @@ def test_writer_is_killed(path: Path, events: SqliteEventLogStorage, per_append:
     assert numbers_of(whole_log(events), 0) == list(range(total))
 
 
+@pytest.mark.fault("kill_between")
 def test_killed_before_its_commit(path: Path, events: SqliteEventLogStorage) -> None:
     """A writer that dies with everything written but the commit has stored nothing, and holds up nobody."""
     child = start(STOPS_BEFORE_COMMIT, path)

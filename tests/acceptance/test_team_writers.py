@@ -108,6 +108,7 @@ def team(postgres: PostgresServer, team_home: TeamHome, serve: Serve) -> Iterato
     made.close()
 
 
+@pytest.mark.fault("slow_commit")
 def test_all_is_delivered_as_it_is_stored(team: Team) -> None:
     """8 writers × 5,000 events: nobody was interrupted, and nobody missed anything."""
     team.stop.touch()
@@ -152,6 +153,7 @@ def test_listeners_are_ended(team: Team, postgres: PostgresServer) -> None:
     assert [follower.lost for follower in team.followers] == [0, 0, 0]
 
 
+@pytest.mark.fault("postgres_restarted", "postgres_stopped")
 def test_postgres_is_restarted(team: Team, postgres: PostgresServer) -> None:
     """In the middle of everything: writers send again what they can't know to be stored, subscriptions wait, the one
     who walks is told to ask again; nobody loses his connection to a server."""
@@ -174,6 +176,7 @@ def test_postgres_is_restarted(team: Team, postgres: PostgresServer) -> None:
     assert all("Traceback" not in server.log and "PostgreSQL at" in server.log for server in team.servers)
 
 
+@pytest.mark.fault("kill_server")
 def test_a_server_is_killed(team: Team) -> None:
     """`kill -9`: who followed it goes on at the other server with the cursor he had, from behind what those who follow
     that one have had by then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from tests.faults.instances import (
 from tests.server.conftest import EVENTS as LIVE
 from tests.server.conftest import opened as socket_to
 from tests.storages.postgres_server import PostgresServer
+from tests.storages.postgres_waiting import on_commit
 
 
 @pytest.fixture
@@ -175,12 +176,11 @@ def test_slow(trial: Trial, postgres: PostgresServer, postgres_schema: str, tmp_
 
 
 @pytest.mark.fault("slow_commit")
-def test_slow_commits(trial: Trial, home: Path) -> None:
-    """Writers whose commits take random times, one of them another process's worth of connections: a reader who walks
-    meanwhile is given every event once, in order."""
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_slow_commits(trial: Trial, kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """Writers whose commits take random times: a reader who walks meanwhile is given every event once, in order."""
     sizes = [trial.random.randint(1, 10) for _ in range(3)]
-    pauses = [trial.random.random() * 0.02 for _ in range(100)]
-    pause = threading.Event()
+    pauses = [trial.random.random() * 0.02 for _ in range(45)]
     got: list[int] = []
     total = sum(sizes) * 15
 
@@ -193,17 +193,29 @@ def test_slow_commits(trial: Trial, home: Path) -> None:
             (page,) = instance.events.read([EventQuery("run", after_seq=len(got) or None)])
             got.extend(event.seq for event in page.events)
 
+    slow: Any
+    if kind == "sqlite":
+        home = tmp_path
+    else:
+        home = request.getfixturevalue("home")
+        schema = request.getfixturevalue("postgres_schema")
+        delay = f"PERFORM pg_sleep(random() * {max(pauses)})"
+        on_commit(request.getfixturevalue("postgres"), f"{schema}.event_heads", delay, "UPDATE")
     with opened(home) as instance:
+        instance.append("run", [])
         database: Any = instance.events.database  # type: ignore[attr-defined]
+        slow = (
+            slow_commit(database, lambda: threading.Event().wait(pauses.pop())) if kind == "sqlite" else nullcontext()
+        )
         with (
-            slow_commit(database, lambda: pause.wait(pauses.pop() if pauses else 0)),
+            slow,
             at_work(
                 *(lambda n=n, size=size: write(instance, f"w{n}", size) for n, size in enumerate(sizes)),
                 lambda: walk(instance),
             ),
         ):
             pass
-        assert len(pauses) == 100 - 45, "each commit was slow"
+        assert kind == "postgres" or pauses == [], "each commit was slow"
         assert got == list(range(1, total + 1))
         trial.kept(total, len(log_of(instance)))
 

@@ -199,6 +199,7 @@ def test_migration_that_fails_leaves_nothing(path: Path, later: Path, monkeypatc
     assert "added_later" in table_names(path)
 
 
+@pytest.mark.fault("disk_full_migrate")
 def test_disk_is_full_in_a_migration(path: Path, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told in a sentence, like everything that a file may say."""
     with monkeypatch.context() as before:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
+
 from daglens.recorder import start_run
 from daglens.storage.records import EventDraft
 from daglens.upkeep import PRESUMED_EVENT_ID, reap
 from tests.recorder.conftest import Told, finished, only_run, until
 
 
+@pytest.mark.fault("kill_recorder")
 def test_what_was_stored_and_printed_stays(program, local):
     """A killed recorder: events it had flushed are there, in order and dense, and what the step printed is in its
     log; the run is presumed dead once it is silent beyond its timeout."""

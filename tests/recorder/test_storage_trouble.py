@@ -15,32 +15,13 @@ from daglens.recorder.problems import Problems
 from daglens.recorder.start import record_new_run
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import EventDraft, NewRun
+from daglens.testing.faults import raising
 from tests.recorder.conftest import Told, only_run, until
-
-
-class Faulty:
-    """A storage whose methods raise what `fault` says, by the method's name."""
-
-    def __init__(self, inner: Any, fault: Callable[[str], BaseException | None]) -> None:
-        self._inner = inner
-        self._fault = fault
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._inner, name)
-        if not callable(found):
-            return found
-
-        def called(*args: Any, **kwargs: Any) -> Any:
-            if (error := self._fault(name)) is not None:
-                raise error
-            return found(*args, **kwargs)
-
-        return called
 
 
 def with_fault(instance: Instance, part: str, fault: Callable[[str], BaseException | None]) -> Instance:
     """The instance with a faulty storage in the place of one of its four."""
-    changes: dict[str, Any] = {part: Faulty(getattr(instance, part), fault)}
+    changes: dict[str, Any] = {part: raising(getattr(instance, part), fault)}
     return dataclasses.replace(instance, **changes)
 
 
@@ -87,6 +68,7 @@ def pipeline(instance: Instance) -> tuple[str, list[str]]:
 ERRORS = [StorageUnavailable("Down."), OSError("disk"), ValueError("a bug of a plug-in"), TypeError("another")]
 
 
+@pytest.mark.fault("plugin_raises")
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("part", ["runs", "events", "compute_logs", "artifacts"])
 def test_a_storage_that_always_fails(instance, capsys, part, error):

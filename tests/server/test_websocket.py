@@ -229,6 +229,7 @@ def test_unsubscribing(socket: Socket, server: LiveServer, instance: Instance) -
     until(lambda: server.on_loop(lambda: server.hub.feeds) == 0)
 
 
+@pytest.mark.fault("viewers_vanish")
 def test_hundred_killed_sockets(server: LiveServer, instance: Instance) -> None:
     """A hundred viewers whose connections break off leave nothing on the server (weaknesses 7)."""
     create(instance)
@@ -254,6 +255,7 @@ def operation_tasks() -> int:
     return sum(task.get_name().startswith("daglens-operation") for task in asyncio.all_tasks())
 
 
+@pytest.mark.fault("viewer_stops")
 def test_reader_that_stops(server: LiveServer, instance: Instance) -> None:
     """A client that stops reading stops its own feed only, holds next to nothing here, and later gets every event."""
     create(instance)

@@ -135,6 +135,7 @@ def head_locked(postgres: PostgresServer, schema: str, *, make: str = "") -> Ite
         holder.close()
 
 
+@pytest.mark.fault("drop_connection")
 @pytest.mark.parametrize("batch", [logged, steps])
 def test_connection_lost_in_the_middle_of_an_append(
     postgres: PostgresServer,
@@ -173,6 +174,7 @@ def test_lost_in_the_middle_without_ids(
         assert texts(events) in ([(1, "1")], [(1, "1"), (2, "2")])
 
 
+@pytest.mark.fault("postgres_restarted")
 def test_server_restart(postgres: PostgresServer, postgres_config: PostgresConfig) -> None:
     """While it is down every call says so; when it is back everything works, and what was acknowledged is there."""
     with opened(postgres_config) as (runs, events):
@@ -195,6 +197,7 @@ def test_server_restart(postgres: PostgresServer, postgres_config: PostgresConfi
 # ---------------------------------------------------------------- servers that refuse
 
 
+@pytest.mark.fault("postgres_slow")
 def test_statement_timeout(postgres: PostgresServer, postgres_config: PostgresConfig, postgres_schema: str) -> None:
     """A statement that waits too long is ended; nothing is stored, and the next call works."""
     with opened(replace(postgres_config, statement_timeout_s=0.2)) as (_, events):
@@ -256,6 +259,7 @@ def test_read_only_server(postgres: PostgresServer, postgres_config: PostgresCon
         postgres.execute("DROP ROLE reader")
 
 
+@pytest.mark.fault("postgres_crowded")
 def test_no_connection_free_at_the_server(postgres: PostgresServer, postgres_config: PostgresConfig) -> None:
     """It takes no more connections of this user."""
     postgres.execute("CREATE ROLE crowded LOGIN CONNECTION LIMIT 0")

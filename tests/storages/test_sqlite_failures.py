@@ -54,6 +54,7 @@ def test_another_process_writes_for_too_long(
     assert events.append("r1", [EventDraft("RUN_START")]).last_seq == 2
 
 
+@pytest.mark.fault("disk_full_append")
 def test_disk_is_full(database: SqliteDatabase, runs: SqliteRunStorage, events: SqliteEventLogStorage) -> None:
     """Nothing of the batch is stored, the run row included; with space again the same batch is stored once."""
     runs.add(NewRun("r1", "nightly"))
@@ -72,6 +73,7 @@ def test_disk_is_full(database: SqliteDatabase, runs: SqliteRunStorage, events: 
     assert runs.get(["r1"])["r1"].started_at_us is not None
 
 
+@pytest.mark.fault("corrupt_sqlite")
 def test_damaged_file(database: SqliteDatabase, events: SqliteEventLogStorage) -> None:
     """The sentence says that it is damaged and what to do."""
     for run in range(50):

@@ -145,6 +145,7 @@ def test_silence_counts_from_the_start_of_who_watches(instance, clock):
     assert reap(instance, watching_since_us=clock.now - 61 * SECOND) == ["r"]
 
 
+@pytest.mark.fault("clock_back")
 def test_clock_that_jumped_back_hides_no_silence(instance, clock):
     """The storage's clock jumps back by an hour: who still gives signs of life is left alone, who fell silent is
     presumed dead after the timeout, by the watcher's own clock."""

@@ -14,12 +14,13 @@ from daglens.testing.faults.disks import SmallDisk, small_disk
 from daglens.testing.faults.files import corrupt_pages, tear
 from daglens.testing.faults.processes import kill_between
 from daglens.testing.faults.registry import FAULTS, Fault, fault
-from daglens.testing.faults.storages import InFront, hanging, raising
+from daglens.testing.faults.storages import Hanging, InFront, hanging, raising
 
 __all__ = [
     "FAULTS",
     "FailingProxy",
     "Fault",
+    "Hanging",
     "InFront",
     "SmallDisk",
     "corrupt_pages",

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from daglens.storage.postgres import PostgresDatabase
     from daglens.storage.sqlite import SqliteDatabase
 
 
 @contextmanager
-def slow_commit(database: SqliteDatabase | PostgresDatabase, pause: Callable[[], object]) -> Iterator[None]:
-    """Call `pause` in this process before each commit of a transaction that writes, while it holds its locks."""
+def slow_commit(database: SqliteDatabase, pause: Callable[[], object]) -> Iterator[None]:
+    """Call `pause` before each commit of this process to a SQLite file, while the transaction holds the write lock.
 
-    def before(statement: str, *_: Any) -> None:
-        if "COMMIT" in statement:
+    On PostgreSQL, where an append is one message with its commit, a deferred trigger that calls `pg_sleep` does it.
+    """
+    noted = database.on_statement
+
+    def before(statement: str) -> None:
+        if statement == "COMMIT":
             pause()
 
-    name = "on_statement" if hasattr(database, "on_statement") else "on_message"
-    noted = getattr(database, name)
-    setattr(database, name, before)
+    database.on_statement = before
     try:
         yield
     finally:
-        setattr(database, name, noted)
+        database.on_statement = noted

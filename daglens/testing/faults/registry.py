@@ -106,7 +106,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "corrupt_sqlite",
         "Pages of the SQLite file are overwritten with random bytes.",
-        "Save what can still be read: `sqlite3",
+        "Save what can still be read",
         "No crash and no wrong answer passed off as right; compute logs, artifacts and health go on; what the damage "
         "spares can be saved as the message says.",
     ),

@@ -9,6 +9,7 @@ from .conftest import SmallDisk
 MIB = 2**20
 
 
+@pytest.mark.fault("disk_full_capture")
 def test_below_the_reserve_the_descriptors_go_back_to_the_console(run, small_disk: SmallDisk):
     """64 MB onto a disk of 32: no write fails, the log is truncated within the reserve, the console has all of it."""
     done = run(
