@@ -14,7 +14,6 @@ from daglens.storage.records import Health
 from daglens.testing.faults import Hanging
 from tests.server.conftest import Serve, create, opened
 
-
 SECTIONS = {
     "runs": "run_storage",
     "events": "event_log_storage",
