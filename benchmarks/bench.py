@@ -44,7 +44,6 @@ class Bench:
     peer: str | None
     stack: contextlib.ExitStack
     noise: machine.Noise = field(default_factory=machine.Noise)
-    medians: dict[tuple[str, str, int], float] = field(default_factory=dict)
 
     @functools.cached_property
     def postgres(self) -> str:
@@ -81,18 +80,25 @@ class Bench:
                             seen = over_http.measure(
                                 case, addresses, self.load, repeats=self.repeats, seconds=self.seconds
                             )
-                            self.medians[backend, case.title, runs] = seen.rate("daglens").median
                             yield _http_row(case.title, homes, seen)
-        yield from self._growth()
+        if len(self.sizes) > 1:
+            for backend in backends:
+                yield from self._growth(backend, only)
 
-    def _growth(self) -> Iterator[Row]:
+    def _growth(self, backend: data.Backend, only: Sequence[str]) -> Iterator[Row]:
+        """The rate with the most data over that with the least, in turns: what else the machine does falls on both."""
         few, many = min(self.sizes), max(self.sizes)
-        if few == many:
-            return
-        for (backend, title, runs), median in self.medians.items():
-            if runs == few:
-                ratio = self.medians[backend, title, many] / median
-                yield Row(f"{title}: growth", f"{backend}, {few:,} → {many:,} runs", f"{ratio:.2f} of the rate")
+        with servers.daglens(self.homes(backend, few)) as less, servers.daglens(self.homes(backend, many)) as more:
+            for case, large in zip(over_http.cases(few), over_http.cases(many), strict=True):
+                if not only or case.name in only:
+                    self.noise.look()
+                    asked = {"less": (less, case.ours), "more": (more, large.ours)}
+                    seen = over_http.in_turns(asked, self.load, repeats=self.repeats, seconds=self.seconds)
+                    yield Row(
+                        f"{case.title}: growth",
+                        f"{backend}, {few:,} → {many:,} runs",
+                        f"{seen.ratio('more', 'less').text('{:.2f}')} of the rate",
+                    )
 
     def append(self, only: Sequence[str]) -> Iterator[Row]:
         """Events appended by one writer."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,14 +157,22 @@ def measure(
 ) -> Comparison:
     """Requests per second of each server, in turns, once all have given the same number of rows."""
 
-    def way(address: servers.Address) -> Measure:
-        request = request_of(case, address)
-        return lambda seconds: load(address, request, seconds)["per_second"]
-
     counts = {address.name: case.rows(servers.ask(address, request_of(case, address))) for address in addresses}
     if len({count for name, count in counts.items() if case.name != "one" or name != "floor"}) > 1:
         raise RuntimeError(f"{case.title}: answers of different size, {counts}")
-    return compare({address.name: way(address) for address in addresses}, repeats=repeats, seconds=seconds)
+    asked = {address.name: (address, request_of(case, address)) for address in addresses}
+    return in_turns(asked, load, repeats=repeats, seconds=seconds)
+
+
+def in_turns(
+    asked: Mapping[str, tuple[servers.Address, str]], load: servers.Load, *, repeats: int, seconds: float
+) -> Comparison:
+    """Requests per second of several servers, each with its request."""
+
+    def way(address: servers.Address, request: str) -> Measure:
+        return lambda seconds: load(address, request, seconds)["per_second"]
+
+    return compare({name: way(*each) for name, each in asked.items()}, repeats=repeats, seconds=seconds)
 
 
 def request_of(case: Case, address: servers.Address) -> str:
