@@ -101,13 +101,19 @@ class ProblemList:
         problems: dict[Problem, None] = {}
         for code, path, line, sentence, said in self._found:
             text = f"{sentence}: {_cut(one_line(redactor.clean(said)))}" if said.strip() else sentence
-            problems[Problem(self._file, line, path, text, code)] = None
+            problems[Problem(self._file, line, tuple(map(_without_value, path)), text, code)] = None
         return tuple(sorted(problems, key=lambda problem: problem.line or 0))
 
 
 def render_path(path: KeyPath) -> str:
     """`run_storage.config.base_dir`, `hosts.0`; a key that holds odd characters is quoted and cut."""
     return ".".join(_render_key(str(part)) for part in path)
+
+
+def _without_value(part: str | int) -> str | int:
+    """A key up to its first white space: with a forgotten colon, as in `{password secret}`, its value is behind it."""
+    words = part.split() if isinstance(part, str) else ()
+    return part if len(words) < 2 else f"{words[0]} …"
 
 
 def _render_key(key: str) -> str:
