@@ -337,7 +337,9 @@ def test_storage_and_run_storage_contradict(tmp_path):
 def test_odd_keys_stay_on_one_line(tmp_path):
     """A key with line ends and escape sequences can't forge a second problem or colour a terminal."""
     (problem,) = problems_of(tmp_path, '"x\\ndagster.yaml:1: \\e[31mfake": 1\n')
-    assert problem == 'dagster.yaml:1: "x dagster.yaml:1: \\x1b[31mfake": unknown section'
+    assert problem == 'dagster.yaml:1: "x …": unknown section'
+    (problem,) = problems_of(tmp_path, '"x\\e[31mfake": 1\n')
+    assert problem == 'dagster.yaml:1: "x\\x1b[31mfake": unknown section'
 
 
 def test_an_instance_without_a_file_loads_neither_yaml_nor_pydantic():
