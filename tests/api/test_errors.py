@@ -114,10 +114,10 @@ async def test_what_nobody_foresaw_is_not_shown(
         raise KeyError("sprocket")
 
     monkeypatch.setattr("daglens.resolvers.runs.can_terminate", broken)
-    answer = await busy.ask("{ runsOrError { ... on RunPage { hasMore } } version }")
+    answer = await busy.ask("{ runsOrError { ... on RunPage { nodes { canTerminate } } } version }")
     assert (answer.data["runsOrError"], answer.codes) == (None, ["INTERNAL"])
     assert "sprocket" not in str(answer.errors)
-    assert answer.errors[0]["path"] == ["runsOrError"]
+    assert answer.errors[0]["path"] == ["runsOrError", "nodes"]
     assert "sprocket" in caplog.text
 
 

@@ -117,7 +117,7 @@ async def test_one_call_for_all_runs(api: Api, runs: int) -> None:
         api.add(f"r{number}", draft(et.STEP_START, 0, "a", attempt=1))
     api.forget()
     data = await api.get(
-        """{ runsOrError(limit: 100) { ... on RunPage { nodes {
+        """{ runsOrError(limit: 50) { ... on RunPage { nodes {
              stepStats { stepKey } again: stepStats { status } first: stepStats(limit: 1) { stepKey }
         } } } }"""
     )
