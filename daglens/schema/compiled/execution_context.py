@@ -31,7 +31,7 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
 
     plans = _PLANS
 
-    def build_per_event_executor(self, payload: Any) -> Executor:
+    def build_per_event_executor(self, payload: Any) -> Executor[Any]:
         """See graphql-core's Executor.
 
         Which fields are selected is remembered by lists that are made anew for each message of a subscription; the
