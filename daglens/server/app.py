@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -35,6 +35,7 @@ from daglens.server.security_headers import SECURITY_HEADERS, SecurityHeaders
 from daglens.server.served import Served
 from daglens.server.settings import ServerSettings
 from daglens.server.telemetry.middleware import TelemetryMiddleware
+from daglens.server.telemetry.neighbours import Neighbours
 from daglens.server.telemetry.request import request_of
 from daglens.server.telemetry.route import MetricsPage
 from daglens.server.upkeep_loop import keep_up
@@ -46,8 +47,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("daglens.server")
 
 
-def create_app(instance: Instance, settings: ServerSettings | None = None) -> Starlette:
-    """The application that serves an instance; `app.state.served` is what its routes share.
+def create_app(
+    instance: Instance, settings: ServerSettings | None = None, *, neighbours: Neighbours | None = None
+) -> Starlette:
+    """The application that serves an instance; `app.state.served` is what its routes share. `neighbours`: those that
+    `/metrics` tells of as well.
 
     The instance stays the caller's to close. The application does its upkeep while its lifespan runs.
 
@@ -72,7 +76,7 @@ def create_app(instance: Instance, settings: ServerSettings | None = None) -> St
             Route("/schema.graphql", sdl),
             Route("/healthz", healthz),
             Route("/readyz", Readiness(served).answer),
-            Route("/metrics", MetricsPage(served.telemetry).answer),
+            Route("/metrics", MetricsPage(served.telemetry, neighbours).answer),
             *GraphiQLPage(served).routes(),
             *LoginPage(served).routes(),
             _Below("/runs/", Downloads(served).answer),
@@ -92,7 +96,7 @@ def create_app(instance: Instance, settings: ServerSettings | None = None) -> St
             Middleware(ConnectionLimit, most=settings.limits.max_connections, proxies=forwarders(instance, settings)),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
-        lifespan=_lifespan(served),
+        lifespan=_lifespan(served, neighbours),
     )
     app.router.redirect_slashes = False
     app.state.served = served
@@ -117,12 +121,15 @@ def _cors(settings: ServerSettings) -> list[Middleware]:
     ]
 
 
-def _lifespan(served: Served) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    served: Served, neighbours: Neighbours | None
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tasks = set() if served.settings.read_only else _upkeep(served)
         try:
-            yield
+            async with nullcontext() if neighbours is None else neighbours.told(served.telemetry.metrics.text):
+                yield
         finally:
             for task in tasks:
                 task.cancel()

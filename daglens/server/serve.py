@@ -166,7 +166,7 @@ def run(
             if not is_loopback(host) and host not in ("0.0.0.0", "::"):
                 settings["allowed_hosts"] = (*settings.get("allowed_hosts", ()), host)
             chosen = ServerSettings.of(instance.settings, **settings)
-            app = create_app(instance, chosen)
+            app = create_app(instance, chosen, neighbours=None if worker is None else worker.neighbours)
             # Before anything is answered; what dagster.yaml says of access is known only now.
             check_binding(host, insecure=insecure, guarded=not app.state.served.gate.is_open)
             if context is None and not is_loopback(host.strip("[]")) and not app.state.served.gate.is_open:

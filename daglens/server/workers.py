@@ -16,6 +16,10 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from daglens.server.telemetry.neighbours import Neighbours
 
 log = logging.getLogger("daglens.server")
 
@@ -35,10 +39,12 @@ class Worker:
     Attributes:
         number: From 1; who is started in place of one that died has its number.
         is_first: It is the first that was ever started.
+        neighbours: The others.
     """
 
     number: int
     is_first: bool
+    neighbours: Neighbours
     _told: int
 
     def ready(self) -> None:
@@ -96,6 +102,7 @@ class _Supervisor:
         # What all share stays shared: looking for garbage writes to every object.
         gc.collect()
         gc.freeze()
+        folder = TemporaryDirectory(prefix="daglens-workers-")
         self._due[1] = 0.0
         while self._due or self._children:
             if self._asked:
@@ -109,8 +116,11 @@ class _Supervisor:
                 for descriptor in (life, woken, wake, *self._children):
                     os.close(descriptor)
                 threading.Thread(target=_end_with, args=(alive, self.grace_s), daemon=True).start()
-                return Worker(number, not self._forked, pipe)
+                # It is the parent's to remove.
+                folder._finalizer.detach()  # type: ignore[attr-defined]
+                return Worker(number, not self._forked, Neighbours(Path(folder.name), number), pipe)
             self._wait(woken)
+        folder.cleanup()
         raise SystemExit(self._code)
 
     def _on_signal(self, number: int, frame: object) -> None:

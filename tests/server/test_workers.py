@@ -15,8 +15,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 from daglens.instance import Instance
+from daglens.server.telemetry.neighbours import merged
 from daglens.testing.server import LiveServer
 from tests.server.conftest import EVENTS, PATIENCE_S, Socket, create, opened, until, write
 from tests.server.test_processes import child_environment
@@ -49,7 +52,7 @@ def program(home: Path, *options: str, workers: int = 2) -> Iterator[Program]:
     command = [sys.executable, "-m", "daglens.cli", "serve", "--port", "0", "--workers", str(workers)]
     with subprocess.Popen(
         [*command, "--instance-home", str(home), *options],
-        env={**child_environment(), "PYTHONUNBUFFERED": "1"},
+        env={**child_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": str(home.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -150,6 +153,49 @@ def test_all_end(instance: Instance, how: str) -> None:
         assert running.process.wait(PATIENCE_S) == 0
         assert all(gone(pid) for pid in workers)
     assert not running.says("Traceback")
+
+
+def scraped(running: Program) -> list[Metric]:
+    """What `/metrics` says."""
+    text = httpx.get(f"{running.url}/metrics", timeout=PATIENCE_S).text
+    return list(text_string_to_metric_families(text))
+
+
+def test_metrics_of_all(instance: Instance, tmp_path: Path) -> None:
+    """Whichever worker is asked, /metrics tells of all that answer: each metric once, each sample with its worker."""
+    with program(instance.home) as running:
+        workers = ready(running)
+        families = scraped(running)
+        names = [family.name for family in families]
+        assert len(names) == len(set(names))
+        assert {sample.labels["worker"] for family in families for sample in family.samples} == {"1", "2"}
+        (viewers,) = (family for family in families if family.name == "daglens_live_viewers")
+        assert [sample.value for sample in viewers.samples] == [0, 0]
+        os.kill(workers[1], signal.SIGKILL)
+        # One that is away is left out, and is back with its number.
+        assert scraped(running)
+        until(lambda: sum(") answers" in line for line in list(running.said)) == 3)
+        assert {sample.labels["worker"] for family in scraped(running) for sample in family.samples} == {"1", "2"}
+        assert list(tmp_path.glob("daglens-workers-*"))
+        running.process.terminate()
+        assert running.process.wait(PATIENCE_S) == 0
+        assert not list(tmp_path.glob("daglens-workers-*"))
+    assert not running.says("Traceback")
+
+
+def test_metrics_are_merged() -> None:
+    """Samples with and without labels, and label values with any signs, keep what they say."""
+    first = b'# HELP a_total A\n# TYPE a_total counter\na_total 1.0\n# HELP b B\n# TYPE b gauge\nb{x="} {\\"# "} 2.0\n'
+    second = b"# HELP a_total A\n# TYPE a_total counter\na_total 3.0\n"
+    assert merged({1: first, 2: second}).decode().splitlines() == [
+        "# HELP a_total A",
+        "# TYPE a_total counter",
+        'a_total{worker="1"} 1.0',
+        'a_total{worker="2"} 3.0',
+        "# HELP b B",
+        "# TYPE b gauge",
+        'b{worker="1",x="} {\\"# "} 2.0',
+    ]
 
 
 def test_no_orphans(instance: Instance) -> None:
