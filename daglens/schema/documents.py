@@ -11,10 +11,18 @@ from strawberry.schema.schema import validate_document
 from strawberry.types import ExecutionContext
 
 CACHED_DOCUMENTS = 256
+MOST_CACHED_CHARS = 50_000
+"""Of a document. Its comments and strings are held with it, and may be as long as a request: those of 256 that are 16
+MiB each would take all memory there is. What holds documents looks at this first, wherever it is."""
+
+
+def is_cached(text: str | None) -> bool:
+    """Whether anything may be kept of a document beyond the operation it came for."""
+    return text is not None and len(text) <= MOST_CACHED_CHARS
 
 
 class ParsedOnce(ParserCache):
-    """Parses each document once. One that is no GraphQL is left to strawberry's own parsing, which tells the error."""
+    """Parses each document once. One that is no GraphQL, or too long to be kept, is left to strawberry's own way."""
 
     def __init__(self) -> None:
         super().__init__(maxsize=CACHED_DOCUMENTS)
@@ -22,9 +30,10 @@ class ParsedOnce(ParserCache):
     def on_parse(self) -> Iterator[None]:
         """Called by strawberry around parsing."""
         context = self.execution_context
-        # Raised from here, the error would end a WebSocket's connection instead of one operation on it.
-        with suppress(GraphQLError):
-            context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
+        if is_cached(context.query):
+            # Raised from here, the error would end a WebSocket's connection instead of one operation on it.
+            with suppress(GraphQLError):
+                context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
         yield
 
 
@@ -51,6 +60,8 @@ class ValidatedOnce(SchemaExtension):
     def _errors(self, context: ExecutionContext) -> Sequence[GraphQLError]:
         schema, document, rules = context.schema._schema, context.graphql_document, context.validation_rules
         assert document is not None
+        if not is_cached(context.query):
+            return validate_document(schema, document, rules)
         key = id(schema), id(document), rules
         # Taken out and put back, to be the latest: servers in several threads may do so at once.
         found = self._known.pop(key, None) or (schema, document, validate_document(schema, document, rules))

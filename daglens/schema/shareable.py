@@ -23,6 +23,8 @@ from daglens.schema.documents import CACHED_DOCUMENTS
 FIELDS = frozenset({"runEvents", "computeLog"})
 """Root fields whose messages depend on nothing but their arguments."""
 _MOST_CHARS = 20_000
+_MOST_TOKENS = 1_000
+"""More stand in no subscription of one field that is worth sharing; it is parsed here before any limit is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +40,22 @@ class Shareable:
     after_given: bool
 
 
-@lru_cache(maxsize=CACHED_DOCUMENTS)
 def shareable(query: str, operation_name: str | None) -> Shareable | None:
     """How a document's operation can be shared; None when it can't.
 
     Stricter than it would have to be: one plain root field, without directives. Says nothing about whether the
     document is valid.
     """
-    if "subscription" not in query or len(query) > _MOST_CHARS:
+    # Looked at before anything is kept: what is long is not.
+    if "subscription" not in query or len(query) > _MOST_CHARS or len(operation_name or "") > _MOST_CHARS:
         return None
+    return _shareable(query, operation_name)
+
+
+@lru_cache(maxsize=CACHED_DOCUMENTS)
+def _shareable(query: str, operation_name: str | None) -> Shareable | None:
     try:
-        document = parse(query, no_location=True)
+        document = parse(query, no_location=True, max_tokens=_MOST_TOKENS)
     except (GraphQLError, RecursionError):
         return None
     operation = _operation(document, operation_name)

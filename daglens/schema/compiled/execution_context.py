@@ -16,6 +16,7 @@ from daglens.schema.compiled.counters import TALLY
 from daglens.schema.compiled.plan import Ineligible, ListPlan, Operation, plan_list
 from daglens.schema.compiled.plan_cache import PlanCache
 from daglens.schema.compiled.rows import Rows, Surprise
+from daglens.schema.documents import is_cached
 
 log = logging.getLogger("daglens.schema")
 
@@ -79,6 +80,9 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         ):
             return None
         if self.middleware_manager is not None and self.middleware_manager.middlewares:
+            return None
+        if self.operation.loc is not None and not is_cached(self.operation.loc.source.body):
+            # Plans hold the nodes they were made for, and these their document.
             return None
         selection = self.plans.selection(item_type, type(result), details, self.fragment_definitions)
         values = selection.values(self.variable_values.coerced)

@@ -14,6 +14,7 @@ from strawberry.types import ExecutionContext
 from strawberry.types.graphql import OperationType
 
 from daglens.config.settings import Limits
+from daglens.schema.documents import is_cached
 from daglens.schema.limits.cost import OperationCost
 from daglens.schema.limits.errors import OperationTimeout, limit_error
 from daglens.schema.limits.shape import MOST_NESTING, Shape, shape_of
@@ -33,7 +34,12 @@ def limit_extensions(limits: Limits) -> tuple[Callable[[], SchemaExtension], Cal
 class _Known(OrderedDict[Hashable, tuple[DocumentNode, T]]):
     """What is known of the latest documents. Each is held, so that its id is nobody else's."""
 
-    def of(self, document: DocumentNode, make: Callable[[], T], *more: Hashable) -> T:
+    def of(self, context: ExecutionContext, make: Callable[[], T], *more: Hashable) -> T:
+        """What is known of the operation's document, made out now if it is not known yet."""
+        document = context.graphql_document
+        assert document is not None
+        if not is_cached(context.query):
+            return make()
         key = (id(document), *more)
         found = self.get(key)
         if found is not None:
@@ -73,7 +79,7 @@ class ShapeLimits(SchemaExtension):
             except RecursionError:
                 return Shape(nesting=MOST_NESTING + 1)
 
-        return list(shape_errors(self._known.of(document, measured), self._limits))
+        return list(shape_errors(self._known.of(self.execution_context, measured), self._limits))
 
 
 def shape_errors(shape: Shape, limits: Limits) -> Iterator[GraphQLError]:
@@ -165,6 +171,6 @@ class WorkLimits(SchemaExtension):
         def made() -> OperationCost:
             return OperationCost(schema, document, operation)
 
-        return self._known.of(document, made, operation.name.value if operation.name else None).points(
+        return self._known.of(context, made, operation.name.value if operation.name else None).points(
             context.variables or {}
         )
