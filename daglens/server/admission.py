@@ -61,10 +61,21 @@ class Gate:
         """
         if self.is_open:
             return EVERYBODY
+        found = self.by_token(credentials.token)
+        return found if found is not None else await self.by_others(credentials)
+
+    def by_token(self, token: str | None) -> Identity | None:
+        """Whose token this is, by the file of tokens."""
+        return None if self.tokens is None or token is None else self.tokens.find(token)
+
+    async def by_others(self, credentials: Credentials) -> Identity | None:
+        """Whom a trusted proxy or an own authenticator knows this as.
+
+        Raises:
+            AuthenticatorFailed
+        """
         found = None
-        if self.tokens is not None and credentials.token is not None:
-            found = self.tokens.find(credentials.token)
-        if found is None and self._proxies is not None:
+        if self._proxies is not None:
             found = self._proxies.find(credentials)
         if found is None and self._authenticator is not None:
             found = await self._ask(self._authenticator, credentials)
@@ -150,8 +161,7 @@ class Admission:
         if now_s - self._looked_at_s < _LOOK_S:
             return False
         self._looked_at_s = now_s
-        self._is_over = self._has_ended()
-        return self._is_over
+        return self._has_ended()
 
     async def _take(self, token: str | None) -> Identity | None:
         if self._gate.is_open:
@@ -161,11 +171,11 @@ class Admission:
         generation = tokens.generation if tokens is not None else 0
         client = self._scope.get("client")
         credentials = Credentials(token, headers_of(self._scope), client[0] if client else None)
-        self._identity = await self._gate.identify(credentials)
-        if tokens is not None and token is not None and tokens.find(token) == self._identity:
-            self._token, self._generation = token, generation
-        else:
-            self._token = None
+        # One look says both who it is and by what, so that a token that ends meanwhile ends what begins here as well.
+        self._identity = self._gate.by_token(token)
+        self._token, self._generation = (None, 0) if self._identity is None else (token, generation)
+        if self._identity is None:
+            self._identity = await self._gate.by_others(credentials)
         return self._identity
 
     def _has_ended(self) -> bool:
@@ -175,7 +185,9 @@ class Admission:
         self._generation = tokens.generation
         if tokens.find(self._token) == self._identity:
             return False
+        # Whoever asks first, by `admitted` or by a message that is to be sent: it is over for all that is under way.
         self._identity = self._token = None
+        self._is_over = True
         return True
 
 

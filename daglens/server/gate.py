@@ -53,7 +53,7 @@ class GateMiddleware:
                 await _refuse(scope, receive, send, refusal(503, error.code, str(error)))
                 return
             except Unauthenticated as error:
-                await _refuse(scope, receive, send, _unknown(scope, error))
+                await _refuse(scope, receive, send, unknown(scope, error))
                 return
         if not self._gate.is_open:
             send = _Watched(scope, admission, send)
@@ -105,7 +105,8 @@ _DATA: dict[str, dict[str, Any]] = {
 }
 
 
-def _unknown(scope: Scope, error: Unauthenticated) -> Response:
+def unknown(scope: Scope, error: Unauthenticated) -> Response:
+    """The answer to who isn't known, or no longer."""
     headers = headers_of(scope)
     accept = headers.get("accept", "")
     if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in accept:

@@ -12,9 +12,11 @@ from strawberry.exceptions import MissingQueryError
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
+from daglens.access import Unauthenticated
 from daglens.resolvers.live import LiveHub
 from daglens.server.answers import JSON_TYPE, refusal
 from daglens.server.connected import gone
+from daglens.server.gate import unknown
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
 from daglens.server.results import AnswerTooLarge, body_of, is_rejected, payload_of
 from daglens.server.served import Served
@@ -62,6 +64,9 @@ class GraphQLOverHTTP:
             headers = {"allow": "POST"} if error.status == 405 else {}
             told_as = JSON_TYPE if media_type == EVENT_STREAM_TYPE else media_type
             return refusal(error.status, error.told_code, error.hint, headers=headers, media_type=told_as)
+        except Unauthenticated as error:
+            # The token has ended while the body was under way.
+            return unknown(request.scope, error)
         except ClientDisconnect:
             return Response(status_code=400)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from daglens.access import Role
+from daglens.access import Identity, Role, Unauthenticated
 from daglens.access.token_file import add_token, remove_token, rotate_token
+from daglens.access.tokens import Tokens
 from daglens.instance import Instance
-from daglens.server import admission
+from daglens.server import admission as admissions
+from daglens.server.admission import Admission, Gate
 from daglens.testing.server import LiveServer
 from tests.access.conftest import client_of
 from tests.server.conftest import EVENTS, LEGACY, TRANSPORT, create, opened, until, write
@@ -21,7 +24,7 @@ QUERY = "/graphql?query={version}"
 @pytest.fixture(autouse=True)
 def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
     """No time passes between two looks whether a token holds."""
-    monkeypatch.setattr(admission, "_LOOK_S", 0.0)
+    monkeypatch.setattr(admissions, "_LOOK_S", 0.0)
 
 
 def test_rotation_without_a_restart(guarded: LiveServer, tokens: Mapping[str, str], tokens_file: Path) -> None:
@@ -112,3 +115,58 @@ def test_an_event_stream_ends_with_its_token(
             assert not any("seq" in line for line in lines)
         assert http.post("/graphql", json=body).status_code == 401
     until(lambda: guarded.on_loop(lambda: guarded.hub.viewers) == 0)
+
+
+def test_a_token_that_ends_while_the_body_is_sent(
+    guarded: LiveServer, tokens: Mapping[str, str], tokens_file: Path
+) -> None:
+    """A request whose token ends before all of it is there is answered with 401, as one that comes later."""
+    traffic = guarded.app.state.served.telemetry.traffic["http"]
+
+    def body() -> Iterator[bytes]:
+        yield b'{"query": '
+        until(lambda: traffic.received_bytes > 0)  # it was let in
+        remove_token(tokens_file, "viewer")
+        yield b'"{version}"}'
+
+    with client_of(guarded, tokens["viewer"]) as http:
+        answer = http.post("/graphql", content=body(), headers={"content-type": "application/json"})
+    assert answer.status_code == 401
+    assert answer.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+    assert "www-authenticate" in answer.headers
+
+
+SCOPE = {"type": "websocket", "headers": [], "client": ("127.0.0.1", 1)}
+
+
+def test_whoever_notices_the_end_first(tokens: Mapping[str, str], tokens_file: Path) -> None:
+    """An operation that is about to begin may be the first to meet the token's end: what is under way ends as well."""
+
+    async def meet() -> None:
+        admission = Admission(Gate(tokens=Tokens(tokens_file)), dict(SCOPE))
+        await admission.enter({"Authorization": f"Bearer {tokens['viewer']}"})
+        assert not admission.is_over()
+        remove_token(tokens_file, "viewer")
+        with pytest.raises(Unauthenticated):
+            _ = admission.admitted
+        assert admission.is_over()
+
+    asyncio.run(meet())
+
+
+def test_a_token_that_ends_in_the_moment_it_is_taken(tokens: Mapping[str, str], tokens_file: Path) -> None:
+    """Whoever was let in by a token that is gone an instant later is let out again."""
+
+    class Ending(Tokens):
+        def find(self, token: str) -> Identity | None:
+            found = super().find(token)
+            if found is not None:
+                remove_token(tokens_file, str(found.name))
+            return found
+
+    async def enter() -> None:
+        admission = Admission(Gate(tokens=Ending(tokens_file)), dict(SCOPE))
+        await admission.enter({"Authorization": f"Bearer {tokens['viewer']}"})
+        assert admission.is_over()
+
+    asyncio.run(enter())
