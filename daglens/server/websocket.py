@@ -126,7 +126,11 @@ class _Socket:
                 raise _Closing(1000, "")
         elif kind == "ping":
             payload = message.get("payload")
-            await self._send({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
+            try:
+                await self._send({"type": "pong"} if payload is None else {"type": "pong", "payload": payload})
+            except RecursionError:
+                # What can just be read may be too deep to be written.
+                raise _Closing(BAD_MESSAGE, "The payload is nested too deeply") from None
         elif kind != "pong":
             raise _Closing(BAD_MESSAGE, f"Unknown message type: {kind}")
 
@@ -198,7 +202,12 @@ class _Socket:
 
     async def _operate(self, id: str, operation: GraphQLRequest) -> None:
         with contextlib.suppress(WebSocketDisconnect):
-            context = self._served.context(self._websocket.scope)
+            try:
+                context = self._served.context(self._websocket.scope)
+            except Unauthenticated as ended:
+                # The token has ended since this was asked for. The gate closes the socket in this message's place.
+                await self._refuse(id, ended.code, str(ended))
+                return
             head = f'{{"type":"{self._dialect.result}","id":{json_bytes(id).decode()},"payload":'.encode()
             push = self._pusher(head)
             async with contextlib.aclosing(self._served.results.of(operation, context, push)) as results:

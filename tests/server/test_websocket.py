@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from strawberry.extensions import SchemaExtension
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from daglens.config.settings import Limits
@@ -18,7 +18,7 @@ from daglens.instance import Instance
 from daglens.schema.build import build_schema
 from daglens.storage.records import EventDraft
 from daglens.testing.server import LiveServer
-from tests.server.conftest import EVENTS, LEGACY, TRANSPORT, Serve, Socket, create, opened, until, write
+from tests.server.conftest import EVENTS, LEGACY, PATIENCE_S, TRANSPORT, Serve, Socket, create, opened, until, write
 
 
 def seqs(payload: dict[str, Any]) -> list[int]:
@@ -149,6 +149,18 @@ def test_reason_with_half_a_surrogate_pair(shared_server: LiveServer, caplog: py
         socket.connection.send('{"type": "\\ud800"}')
         assert socket.close_code() == 4400
     assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
+
+
+def test_pings_that_are_nested_deeply(shared_server: LiveServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A payload is sent back, or the socket is closed with 4400: also one that can just be read, and not be written."""
+    for depth in range(940, 1000):
+        with opened(shared_server, init=False) as socket:
+            socket.connection.send('{"type": "ping", "payload": ' + "[" * depth + "]" * depth + "}")
+            try:
+                assert '"pong"' in str(socket.connection.recv(timeout=PATIENCE_S))
+            except ConnectionClosed:
+                assert socket.connection.protocol.close_code == 4400
+    assert "Traceback" not in caplog.text
 
 
 def test_rules_of_the_transport_protocol(server: LiveServer, instance: Instance) -> None:
