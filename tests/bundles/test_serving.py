@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,12 +83,17 @@ def test_feeds_reach_the_end(live, bundled):
         assert payloads[1]
 
 
+def without_ids(answer: str) -> str:
+    """An answer without the id that leads to its line in the server's log."""
+    return re.sub(r'"errorId":"[0-9a-f-]+"', "", answer)
+
+
 def test_downloads_by_ranges(live, bundled):
     """Logs can be fetched whole and in part; artifacts are not there."""
     path = f"/runs/{RUN}/compute-logs/extract/stderr"
     for headers in ({}, {"range": "bytes=1-3"}, {"range": "bytes=-2"}, {"range": "bytes=100-"}):
         theirs, ours = (httpx.get(server.url + path, headers=headers) for server in (live, bundled))
-        assert (ours.status_code, ours.content) == (theirs.status_code, theirs.content)
+        assert (ours.status_code, without_ids(ours.text)) == (theirs.status_code, without_ids(theirs.text))
     assert httpx.get(f"{live.url}/runs/{RUN}/artifacts/report.html").status_code == 200
     assert httpx.get(f"{bundled.url}/runs/{RUN}/artifacts/report.html").status_code == 404
 

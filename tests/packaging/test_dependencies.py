@@ -43,7 +43,7 @@ def _normal(name: str) -> str:
 
 
 # Parts that work only where an extra is installed, and say so where it isn't.
-EXTRAS = {"testing": "test", "storage/object_store": "objectstore"}
+EXTRAS = {"testing": "test", "storage/object_store": "objectstore", "server/telemetry/tracing.py": "otel"}
 
 
 def extras_of(path: Path) -> list[str]:
