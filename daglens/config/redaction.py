@@ -29,8 +29,8 @@ _SECRET_NAME = re.compile(
 _NAMES_A_PLACE = re.compile(r"_(file|path|dir|folder|env)$", re.IGNORECASE)
 _STRONGLY_SECRET_NAME = re.compile(r"pass(word|wd|phrase|code)|pwd|secret|(^|_)pin($|_)", re.IGNORECASE)
 
-# Greedy up to the last "@": a password with an unescaped "/" or "@" is hidden whole; rather too much than too little.
-_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*://)[^\s\"'<>]*@")
+_URL_LIKE = re.compile(r"[^\s\"'<>]+")
+_SCHEME_SIGN = re.compile(r"[A-Za-z0-9+.\-]")
 _PARAMETER = re.compile(
     r"\b((?:ssl)?(?:password|passwd|passphrase|pwd|secret|token|api_?key|access_?key|account_?key|signature|sig)\s*=\s*)"
     r"('[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)",
@@ -54,7 +54,25 @@ def looks_secret(key: str) -> bool:
 
 def without_credentials(text: str) -> str:
     """The text with what stands before the `@` of its URLs, and the values of `password=…` and the like, masked."""
-    return _PARAMETER.sub(rf"\1{MASK}", _USERINFO.sub(rf"\1{MASK}@", text))
+    if "://" in text and "@" in text:
+        text = _URL_LIKE.sub(_without_userinfo, text)
+    return _PARAMETER.sub(rf"\1{MASK}", text)
+
+
+def _without_userinfo(found: re.Match[str]) -> str:
+    """One word, without what stands between the scheme and the last `@`: a password with an unescaped `/` or `@` is
+    hidden whole; rather too much than too little.
+
+    By hand: as one expression it took a second for 32,000 letters, and four for twice as many; clients choose words.
+    """
+    word = found[0]
+    last = word.rfind("@")
+    place = word.find("://")
+    while 0 <= place < last:
+        if place and _SCHEME_SIGN.match(word, place - 1):
+            return f"{word[: place + 3]}{MASK}{word[last:]}"
+        place = word.find("://", place + 3)
+    return word
 
 
 class Redactor:
