@@ -25,6 +25,8 @@ _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 _REQUEST_WRONG = (GraphQLError, NotOfScalar, CannotGetOperationTypeError, InvalidOperationTypeError)
 _FAILURES = frozenset({INTERNAL, "STORAGE_UNAVAILABLE", "STORAGE_SCHEMA_MISMATCH", StorageContractBroken.code})
 """What the server's operator has to look at: logged as errors."""
+_MOST_LOGGED_CHARS = 2_000
+"""Of what is wrong with a request, which may quote names as long as its body: clients don't fill the log's disk."""
 
 
 def masked(errors: Iterable[GraphQLError], clean: "Cleaner") -> list[GraphQLError]:
@@ -112,4 +114,6 @@ def _log(error_id: str, code: str, error: GraphQLError, cause: BaseException | N
         text = "".join(traceback.format_exception(type(raised), raised, raised.__traceback__))
         log.error("errorId %s: %s at %s\n%s", error_id, code, where or "(no field)", clean(text))
     else:
-        log.info("errorId %s: %s at %s: %r", error_id, code, where or "(no field)", clean(error.message))
+        # Cut when it is clean: half a secret would not be recognised.
+        told = clean(error.message)[:_MOST_LOGGED_CHARS]
+        log.info("errorId %s: %s at %s: %r", error_id, code, where or "(no field)", told)

@@ -13,6 +13,7 @@ from starlette.types import Scope
 _KEY = "daglens.request"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@\-]{0,127}", re.ASCII)
 _MOST_NOTED = 8
+_MOST_NAME_CHARS = 200
 
 
 @dataclass(slots=True)
@@ -63,9 +64,9 @@ class RequestRecord:
         self.note_error(code, error_id)
 
     def note_operation(self, name: str) -> None:
-        """It asks for this operation."""
+        """It asks for this operation. Of a name as long as a request, the beginning is noted."""
         if len(self.operations) < _MOST_NOTED:
-            self.operations.append(name)
+            self.operations.append(name[:_MOST_NAME_CHARS])
 
 
 _current: ContextVar[RequestRecord | None] = ContextVar("daglens_request", default=None)
