@@ -32,6 +32,8 @@ INIT_TIMEOUT = 4408
 DUPLICATE_ID = 4409
 TOO_MANY_INITS = 4429
 _REASON_BYTES = 123  # what a close frame has room for
+_MOST_INIT_CHARS = 65_536
+"""Of a message from somebody who isn't known yet: reading one of `max_body_bytes` holds up everybody for some 0.1 s."""
 
 
 class _Closing(Exception):
@@ -105,6 +107,8 @@ class _Socket:
         text = message.get("text")
         if text is None:
             raise _Closing(BAD_MESSAGE, "Messages must be text")
+        if not self._initialised and len(text) > _MOST_INIT_CHARS:
+            raise _Closing(BAD_MESSAGE, f"Until connection_init a message has at most {_MOST_INIT_CHARS:,} characters")
         try:
             value = parse_json(text, "The message")
         except BadRequest as error:

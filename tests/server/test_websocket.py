@@ -163,6 +163,19 @@ def test_pings_that_are_nested_deeply(shared_server: LiveServer, caplog: pytest.
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
+def test_messages_before_init_are_short(shared_server: LiveServer, protocol: str) -> None:
+    """Who hasn't said who speaks can't have megabytes read; behind connection_init they are."""
+    long = {"type": "connection_init", "payload": {"filler": "x" * 100_000}}
+    with opened(shared_server, protocol, init=False) as socket:
+        socket.send(long)
+        assert socket.close_code() == 4400
+    with opened(shared_server, protocol) as socket:
+        socket.start("query ($filler: String) { version }", variables={"filler": "x" * 100_000}, operationName=None)
+        message = socket.receive()
+        assert message["type"] in (socket.result_type, "error")
+
+
 def test_rules_of_the_transport_protocol(server: LiveServer, instance: Instance) -> None:
     """Codes of graphql-transport-ws: not initialised, twice initialised, an id in use, an unknown message."""
     create(instance)
