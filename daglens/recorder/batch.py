@@ -177,13 +177,14 @@ class EventWriter:
 
     def stop(self, why: str) -> None:
         """Record nothing any more; said once."""
+        # First: whoever waits may end the program once it hears of it.
+        self._problems.say("stopped", why)
         with self._changed:
             if self._stopped is None:
                 self._stopped = why
                 self._queue.clear()
                 self._queued_chars = 0
             self._changed.notify_all()
-        self._problems.say("stopped", why)
 
     # ------------------------------------------------------------ sending
 
@@ -322,12 +323,12 @@ class EventWriter:
         self._problems.say("refused", f"An event {draft.event_type} was refused; a note takes its place. {why}")
 
     def _failed(self, error: Exception) -> None:
-        with self._changed:
-            self._failing = True
-            self._changed.notify_all()
         self._problems.say(
             "failing", f"Recording is behind, and is tried again; the pipeline goes on. {type(error).__name__}: {error}"
         )
+        with self._changed:
+            self._failing = True
+            self._changed.notify_all()
 
     def _is_full(self, size: int) -> bool:
         return len(self._queue) >= self._limits.max_queued or (

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, cast
 
 from daglens.recorder.drafts import draft, recordable
 from daglens.recorder.endings import Ending, ending_of
@@ -36,6 +36,8 @@ Status = Literal["success", "failure", "canceled"]
 
 END_WAIT_S = 30.0
 """How long the end of a run waits for a storage that doesn't answer."""
+
+_AWAKE_S: Final = 0.2
 
 
 class Run:
@@ -318,7 +320,11 @@ class Run:
             finally:
                 self._tell_end(self._ending_of(error), error)
                 try:
-                    await asyncio.to_thread(self._recording.close, END_WAIT_S)
+                    closing = asyncio.create_task(asyncio.to_thread(self._recording.close, END_WAIT_S))
+                    # Ctrl-C in the moment in which the loop goes to sleep is heard when it wakes next: let it wake.
+                    while not closing.done():
+                        await asyncio.wait({closing}, timeout=_AWAKE_S)
+                    closing.result()
                 except asyncio.CancelledError:
                     self._recording.hurry()  # the thread goes on, and nobody ends it
                     raise
