@@ -23,5 +23,9 @@ class InvalidTokens(DaglensError):
     code = "INVALID_TOKENS"
 
 
+class TokensUnreadable(InvalidTokens):
+    """The file of tokens can't be read now; it may be right all the same."""
+
+
 class TokensUnchanged(InvalidTokens):
     """No token was changed."""

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from daglens.access.errors import InvalidTokens, TokensUnchanged
+from daglens.access.errors import InvalidTokens, TokensUnchanged, TokensUnreadable
 from daglens.access.identity import Role
 
 TOKEN_PREFIX: Final = "dgl_"
@@ -70,7 +70,7 @@ def read_entries(path: Path) -> tuple[TokenEntry, ...]:
             text = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         how = f" `daglens tokens add NAME --role ROLE --file {path}` makes it." if error.errno == errno.ENOENT else ""
-        raise InvalidTokens(f"{path}: {error.strerror}.{how}") from None
+        raise TokensUnreadable(f"{path}: {error.strerror}.{how}") from None
     if len(text) > _MAX_FILE_BYTES:
         raise InvalidTokens(f"{path} is larger than {_MAX_FILE_BYTES} bytes.")
     return _parsed(path, text.decode("utf-8", "replace"))

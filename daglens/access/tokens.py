@@ -7,7 +7,7 @@ import logging
 import threading
 from pathlib import Path
 
-from daglens.access.errors import InvalidTokens
+from daglens.access.errors import InvalidTokens, TokensUnreadable
 from daglens.access.identity import Identity
 from daglens.access.token_file import TokenEntry, digest_of, read_entries
 
@@ -20,7 +20,7 @@ class Tokens:
     """Looks tokens up. For any thread.
 
     A change of the file, also one that replaces it, holds from the next look on. A file that can't be used any more
-    lets nobody in until it is repaired, and the log says why.
+    lets nobody in until it is repaired, or can be read again, and the log says why.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,6 +33,7 @@ class Tokens:
         self._signature = _signature(path)
         self._entries = read_entries(path)
         self._generation = 0
+        self._problem: str | None = None
 
     @property
     def generation(self) -> int:
@@ -63,8 +64,14 @@ class Tokens:
             try:
                 entries = read_entries(self.path)
                 log.info("%s has changed: %d tokens", self.path, len(entries))
+                self._problem = None
             except InvalidTokens as error:
-                log.error("Nobody is let in by a token any more: %s", error)
+                if str(error) != self._problem:
+                    log.error("Nobody is let in by a token any more: %s", error)
+                self._problem = str(error)
+                if isinstance(error, TokensUnreadable):
+                    # Nothing is wrong with the file: descriptors had run out, for one. It is tried again.
+                    signature = None
             # Taken before the file was read: a change since then is seen at the next look.
             self._entries, self._signature = entries, signature
             self._generation += 1

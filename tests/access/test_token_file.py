@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import resource
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -198,3 +199,20 @@ def test_a_file_that_breaks(path: Path, caplog: pytest.LogCaptureFixture) -> Non
             path.with_name(repair).rename(path)
         path.chmod(0o600)
         assert live.find(token) == Identity("a", Role.VIEWER)
+
+
+def test_a_file_that_could_not_be_read_for_a_moment(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A change that is met while the process has no descriptor left lets nobody in, says so once, and holds as soon as
+    there is one again."""
+    add_token(path, "ci", Role.VIEWER)
+    live = Tokens(path)
+    new = rotate_token(path, "ci")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        found = [live.find(new), live.find(new)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found == [None, None]
+    assert len([message for message in caplog.messages if "Nobody is let in" in message]) == 1
+    assert live.find(new) == Identity("ci", Role.VIEWER)
