@@ -13,7 +13,12 @@ import signal
 import sys
 import threading
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+from daglens.recorder.processes import Families
+
+ORPHANS_GRACE_S: Final = 5.0
+"""How long what a child has left behind may take to end."""
 
 
 class RunTerminated(KeyboardInterrupt):
@@ -51,6 +56,7 @@ class Interrupter:
         self._loop, self._task = _running_task()
         self._lock = threading.Lock()
         self._armed = False
+        self._families: Families | None = None
         self.asked = threading.Event()
 
     def arm(self) -> None:
@@ -66,13 +72,17 @@ class Interrupter:
             if self.asked.is_set() and self._task is None and not self._in_main:
                 # The thread may have seen `asked` itself, and the exception be still on its way.
                 _raise_in_thread(self._thread_id, None)
+            families, self._families = self._families, None
         _sigterm.give_back(self)
+        if families is not None:
+            families.end_orphans(ORPHANS_GRACE_S)
 
     def interrupt(self) -> None:
         """See Interruptible."""
         with self._lock:
             if not self._armed or self.asked.is_set():
                 return
+            self._families = Families()
             self.asked.set()
             if self._task is not None and self._loop is not None:
                 try:

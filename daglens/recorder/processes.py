@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 POLL_S = 0.02
@@ -22,11 +22,19 @@ class ProcessId(NamedTuple):
 
 def descendants(pid: int) -> list[ProcessId]:
     """Children of a process and theirs, as far as /proc tells; elsewhere none."""
+    return _below(pid, _by_parent())
+
+
+def _by_parent() -> dict[int, list[ProcessId]]:
     children: dict[int, list[ProcessId]] = {}
     with contextlib.suppress(OSError):
         for name in os.listdir("/proc"):
             if name.isdigit() and (found := _stat(int(name))) is not None:
                 children.setdefault(found[0], []).append(found[1])
+    return children
+
+
+def _below(pid: int, children: Mapping[int, Sequence[ProcessId]]) -> list[ProcessId]:
     tree: list[ProcessId] = []
     below = [pid]
     while below:
@@ -34,6 +42,29 @@ def descendants(pid: int) -> list[ProcessId]:
             tree.append(child)
             below.append(child.pid)
     return tree
+
+
+class Families:
+    """The children of this process at one moment, each with its descendants.
+
+    Interrupted, `subprocess.run` kills its child alone: what a shell has started lives on, and nobody knows it as ours
+    any more. Children that nobody has ended, as those of a pool, keep theirs.
+    """
+
+    def __init__(self) -> None:
+        children = _by_parent()
+        self._below = {child: _below(child.pid, children) for child in children.get(os.getpid(), ())}
+
+    def end_orphans(self, grace_s: float) -> None:
+        """Ask what those children have left behind that have ended since to end (SIGTERM); after `grace_s`, make it."""
+        orphans = [one for child, below in self._below.items() if not lives(child) for one in below if lives(one)]
+        send(orphans, signal.SIGTERM)
+        give_up_at = time.monotonic() + grace_s
+        while any(lives(one) for one in orphans):
+            if time.monotonic() > give_up_at:
+                send(orphans, signal.SIGKILL)
+                return
+            time.sleep(POLL_S)
 
 
 def _stat(pid: int) -> tuple[int, ProcessId] | None:

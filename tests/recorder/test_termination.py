@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,27 @@ def test_the_main_thread_is_interrupted(instance):
     told = Told(instance, run.run_id)
     assert (told.status, told.types[-2:]) == ("CANCELED", ["STEP_FAILURE", "RUN_CANCELED"])
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+SHELL = "sleep 3600 & echo $! > $1.part; mv $1.part $1; wait"
+
+
+def test_what_a_command_has_started_is_ended_too(instance, tmp_path):
+    """A step that waits for a shell: the shell is killed, and so is what it has started; other children stay, with
+    theirs."""
+    mine, others = tmp_path / "mine", tmp_path / "others"
+    with subprocess.Popen(["sh", "-c", SHELL, "sh", others], start_new_session=True) as staying:
+        try:
+            until(others.exists, "the other child")
+            with pytest.raises(RunTerminated), start_run("p", instance=instance) as run, run.step("a"):
+                ask_soon(instance, run.run_id, after=mine)
+                subprocess.run(["sh", "-c", SHELL, "sh", mine], check=True)
+            assert is_gone(int(mine.read_text()))
+            assert not is_gone(int(others.read_text()))
+            assert staying.poll() is None
+        finally:
+            os.killpg(staying.pid, signal.SIGKILL)
+    assert Told(instance, run.run_id).status == "CANCELED"
 
 
 def test_the_next_append_tells(instance):
