@@ -60,16 +60,15 @@ def seen_by_socket(server: LiveServer, protocol: str, token: str | None) -> str:
         if message is not None:
             assert message["type"] == "connection_error"
             assert message["payload"]["code"] == "UNAUTHENTICATED"
-        else:
-            socket.start("{ version }")
         return str(socket.close_code() or "let in") if protocol == LEGACY else seen_by_start(socket)
 
 
 def seen_by_start(socket: Any) -> str:
-    """As `seen_by_socket`, once an operation was begun."""
+    """As `seen_by_socket`, of who begins an operation: the close may come before it was sent, or after."""
     from websockets.exceptions import ConnectionClosed
 
     try:
+        socket.start("{ version }")
         while socket.receive()["type"] != "complete":
             pass
     except ConnectionClosed:
