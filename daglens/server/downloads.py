@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import parse_qsl, quote, unquote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -34,14 +34,23 @@ class Downloads:
         self._calls = served.calls
 
     async def answer(self, request: Request) -> Response:
-        """Answer for one path. Its parts are taken from the raw path: an encoded slash is data."""
+        """Answer for one path. Its parts are taken from the raw path: an encoded slash is data.
+
+        What can't be a part of a path, as `..`, is named behind the `?` (resolvers/urls.py).
+        """
         parts = _raw_parts(request)
         try:
+            named = _named(request)
             match parts:
                 case ["runs", run, "compute-logs", step, stream]:
                     return await self._log(request, _text(run), _text(step), _text(stream))
                 case ["runs", run, "artifacts", *path] if path:
-                    return await self._artifact(request, _text(run), "/".join(_path_text(part) for part in path))
+                    texts = [unquote(part, errors="surrogateescape") for part in path]
+                    return await self._artifact(request, _text(run), _path(texts))
+                case ["runs", "compute-logs"]:
+                    return await self._log(request, *(named.get(name, "") for name in ("run", "step", "stream")))
+                case ["runs", "artifacts"]:
+                    return await self._artifact(request, named.get("run", ""), _path(named.get("path", "").split("/")))
         except (InvalidName, ArtifactNotFound, UnicodeDecodeError):
             pass
         except LogUnavailable as error:
@@ -175,13 +184,18 @@ def _raw_parts(request: Request) -> list[str]:
     return path.split("/")[below:]
 
 
+def _named(request: Request) -> dict[str, str]:
+    # Bytes that are no UTF-8 become surrogates: files may be called so, and as a run or a step they are refused.
+    query = request.scope["query_string"].decode("utf-8", "surrogateescape")
+    return dict(parse_qsl(query, keep_blank_values=True, errors="surrogateescape"))
+
+
 def _text(part: str) -> str:
     return unquote(part, errors="strict")
 
 
-def _path_text(part: str) -> str:
+def _path(parts: Sequence[str]) -> str:
     # Names of files need not be UTF-8; resolvers/urls.py encodes their bytes.
-    text = unquote(part, errors="surrogateescape")
-    if "/" in text or text in ("", ".", ".."):
+    if any("/" in part or part in ("", ".", "..") for part in parts):
         raise ArtifactNotFound
-    return text
+    return "/".join(parts)

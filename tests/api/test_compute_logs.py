@@ -87,7 +87,9 @@ async def test_odd_names_in_addresses(api: Api) -> None:
     api.add("a/b?c%d #é")
     api.logs.inner.capture(LogKey("a/b?c%d #é", ".."))
     found = await log(api, id="a/b?c%d #é", step="..")
-    assert found["stdout"]["downloadUrl"] == "/runs/a%2Fb%3Fc%25d%20%23%C3%A9/compute-logs/%2E%2E/stdout?attempt=1"
+    assert found["stdout"]["downloadUrl"] == (
+        "/runs/compute-logs?run=a%2Fb%3Fc%25d%20%23%C3%A9&step=..&stream=stdout&attempt=1"
+    )
 
 
 async def test_logs_of_a_run(api: Api, logs: LogsInMemory) -> None:

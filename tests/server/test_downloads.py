@@ -182,6 +182,17 @@ def raw_get(http: httpx.Client, path: str) -> bytes:
         "/runs/run/compute-logs/extract/stdout?attempt=2",
         "/runs/run/compute-logs/extract/stdout?attempt=99999999999999999999",
         "/runs/run/compute-logs/extract/stdout?attempt=%D9%A1",
+        "/runs/compute-logs",
+        "/runs/compute-logs?run=run&step=extract",
+        "/runs/compute-logs?run=run&step=extract&stream=stdlog",
+        "/runs/compute-logs?run=run&step=%ff&stream=stdout",
+        "/runs/compute-logs?run=..%2f..&step=secret&stream=stdout",
+        "/runs/compute-logs/?run=run&step=extract&stream=stdout",
+        "/runs/artifacts?run=run",
+        "/runs/artifacts?run=run&path=../../secret.txt",
+        "/runs/artifacts?run=run&path=%2fetc%2fpasswd",
+        "/runs/artifacts?run=..&path=etc/passwd",
+        "/runs/artifacts?run=%00&path=a",
         "/runs/run",
         "/runs/",
     ],
@@ -192,6 +203,33 @@ def test_nothing_else_is_reached(http: httpx.Client, path: str) -> None:
     assert answer.startswith(b"HTTP/1.1 404 "), answer[:200]
     assert b"secret" not in answer.partition(b"\r\n\r\n")[2]
     assert b"root:" not in answer
+
+
+LOG = """query($run: ID!, $step: String!) { runOrError(runId: $run) { ... on Run {
+  computeLog(stepKey: $step) { stdout { downloadUrl } }
+  artifacts { nodes { downloadUrl } }
+} } }"""
+
+
+@pytest.mark.parametrize(("run_id", "step_key"), [("run", "."), ("run", ".."), ("..", "extract"), (".", "..")])
+def test_names_that_step_up(http: httpx.Client, instance: Instance, run_id: str, step_key: str) -> None:
+    """A run or a step that is called `.` or `..` has addresses which no client and no proxy shortens; so have its
+    artifacts, whatever they are called."""
+    if run_id != "run":
+        create(instance, run_id)
+        file = instance.artifacts.folder(run_id) / "a&b=c" / "ż+%2e?#.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(run_id)
+    capture(instance, f"{run_id} {step_key}".encode(), run_id, step_key)
+    body = {"query": LOG, "variables": {"run": run_id, "step": step_key}}
+    run = http.post("/graphql", json=body).json()["data"]["runOrError"]
+    url = run["computeLog"]["stdout"]["downloadUrl"]
+    assert not {".", "..", "%2E", "%2E%2E"} & set(url.partition("?")[0].split("/"))
+    assert http.get(url).text == f"{run_id} {step_key}"
+    assert http.get(url, headers={"range": "bytes=0-0"}).text == run_id[0]
+    if run_id != "run":
+        (artifact,) = run["artifacts"]["nodes"]
+        assert http.get(artifact["downloadUrl"]).text == run_id
 
 
 def test_attempts(http: httpx.Client, instance: Instance) -> None:
