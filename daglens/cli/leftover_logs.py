@@ -58,7 +58,10 @@ def _finish(logs: Leftovers, clean: Callable[[str], str]) -> tuple[int, int]:
     if finished:
         typer.echo(f"{finished} {state.what}: sent.")
     if state.left:
+        why = f" {clean(state.problem)}" if state.problem else ""
         typer.echo(
-            f"daglens: {state.left} {state.what} could not be sent. {clean(state.problem or '')}".rstrip(), err=True
+            f"daglens: {state.left} {state.what} could not be sent, and stay on this machine; the same command "
+            f"sends them.{why}",
+            err=True,
         )
     return finished, state.left

@@ -85,13 +85,14 @@ def flush(
 
 def _tell(outcomes: Iterable[Flushed], to: ServerAddress | None) -> tuple[int, int]:
     """Say what becomes of each spool; how many there were, and how many are left."""
-    from daglens.cli.output import plain, size
+    from daglens.cli.output import counted, plain, size
 
     count = left = 0
+    told: set[str] = set()
     for outcome in outcomes:
         count += 1
         waiting = outcome.waiting
-        what = f"{waiting.events} events, {size(waiting.log_bytes)} of output"
+        what = f"{counted(waiting.events, 'event')}, {size(waiting.log_bytes)} of output"
         name = plain(f"{waiting.pipeline_name or 'run'} {waiting.run_id}")
         if outcome.problem is None:
             typer.echo(f"{name}: sent {what} to {waiting.url if to is None else to.url}")
@@ -99,7 +100,10 @@ def _tell(outcomes: Iterable[Flushed], to: ServerAddress | None) -> tuple[int, i
             typer.echo(f"{name}: dropped {what}. {plain(outcome.problem)}", err=True)
         else:
             left += 1
-            typer.echo(f"{name}: {what} wait. {plain(outcome.problem)}", err=True)
+            # Of many runs for one server that is away the same is true of each.
+            why = "Why: as above." if outcome.problem in told else plain(outcome.problem)
+            told.add(outcome.problem)
+            typer.echo(f"{name}: {what} wait. {why}", err=True)
     return count, left
 
 

@@ -45,6 +45,7 @@ class Uploads:
         self._said: set[str] = set()
         self._failing = False
         self._problem: str | None = None
+        self._is_asked = False
         self._leftovers: set[CaptureUpload] = set()
         self._finished_leftovers = 0
         self._looking: Job | None = None
@@ -106,7 +107,11 @@ class Uploads:
 
     def finish_leftovers(self, timeout_s: float) -> LeftoversState:
         """Send what dead processes left behind, and wait for so many seconds until all of it, and all that has ended
-        here, is in the store. A spool that a living process holds doesn't count."""
+        here, is in the store. A spool that a living process holds doesn't count.
+
+        Whoever waits here tells what is wrong by what this gives: from then on it isn't said on stderr as well.
+        """
+        self._is_asked = self._is_asked or timeout_s > 0
         what = f"compute logs for {self._location}"
         if not usable_here():
             return LeftoversState(0, 0, what)
@@ -157,7 +162,7 @@ class Uploads:
         left = [upload for upload in uploads if upload.left]
         for upload in left:
             upload.spool.release()
-        if left:
+        if left and not self._is_asked:
             self._say(
                 "left",
                 f"{len(left)} compute logs are not all in {self._location}. They stay in {self._local_dir}. What next "
@@ -213,7 +218,7 @@ class Uploads:
                 jobs = list(self._uploads.values())
             for job in jobs:
                 self._workers.wake(job)
-        if error is not None:
+        if error is not None and not self._is_asked:
             self._say(
                 "failing",
                 f"Compute logs can't be sent to {self._location}; they are kept in {self._local_dir} and sent later. "
