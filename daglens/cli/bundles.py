@@ -55,7 +55,7 @@ def export_runs(
     In a folder a file is named after its run. A file appears when it is whole.
     """
     from daglens.bundles.exporting import export_file
-    from daglens.cli.output import print_json, size
+    from daglens.cli.output import counted, print_json, size
 
     with open_instance(instance_home) as instance:
         run_ids = list(dict.fromkeys(find_run(instance, name).run_id for name in run))
@@ -77,8 +77,10 @@ def export_runs(
                         }
                     )
                 else:
-                    logs = f"{done.logs} logs ({size(done.log_bytes)})"
-                    _say(f"{path}: run {run_id} with {done.events} events and {logs}, {size(done.size_bytes)}")
+                    logs = f"{counted(done.logs, 'log')} ({size(done.log_bytes)})"
+                    _say(
+                        f"{path}: run {run_id} with {counted(done.events, 'event')} and {logs}, {size(done.size_bytes)}"
+                    )
 
 
 def import_runs(
@@ -113,7 +115,7 @@ def import_runs(
 
 
 def _tell(path: Path, done: Imported, as_json: bool) -> None:
-    from daglens.cli.output import print_json, size
+    from daglens.cli.output import counted, print_json, size
 
     if as_json:
         print_json(
@@ -130,7 +132,7 @@ def _tell(path: Path, done: Imported, as_json: bool) -> None:
             }
         )
         return
-    new = f"{done.events} events and {size(done.log_bytes)} of logs"
+    new = f"{counted(done.events, 'event')} and {size(done.log_bytes)} of logs"
     if done.created:
         _say(f"{path}: run {done.run_id} with {new}")
     elif done.events or done.log_bytes:

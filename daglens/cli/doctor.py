@@ -20,7 +20,7 @@ def doctor(json: Json = False, instance_home: InstanceHome = None) -> None:
 
     Exit code 0: nothing is a problem; warnings may be told. 1: something is.
     """
-    from daglens.cli.output import print_json
+    from daglens.cli.output import counted, print_json
     from daglens.doctor import Verdict, findings
     from daglens.instance import default_fallback, locate
     from daglens.instance_location import Location
@@ -49,6 +49,7 @@ def doctor(json: Json = False, instance_home: InstanceHome = None) -> None:
         if finding.advice:
             typer.echo(f"{'':8} → {finding.advice}")
     if not json:
-        typer.echo(f"{counts[Verdict.PROBLEM]} problems, {counts[Verdict.WARNING]} warnings.")
+        told = ", ".join(counted(counts[verdict], verdict.value) for verdict in (Verdict.PROBLEM, Verdict.WARNING))
+        typer.echo(f"{told}.")
     if counts[Verdict.PROBLEM]:
         sys.exit(1)

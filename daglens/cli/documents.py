@@ -27,6 +27,7 @@ def write(
     Each operation is checked against the schema and becomes a document of its own, with the fragments that it needs,
     from whichever file. Its id is the document's SHA-256.
     """
+    from daglens.cli.output import counted
     from daglens.schema.build import build_schema
     from daglens.server.documents.manifest import InvalidDocuments, manifest_text
     from daglens.server.documents.sources import documents_of
@@ -42,4 +43,4 @@ def write(
             output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise InvalidDocuments(f"{output}: {error.strerror}.") from None
-    typer.echo(f"{len(found)} documents in {output}.", err=True)
+    typer.echo(f"{counted(len(found), 'document')} in {output}.", err=True)

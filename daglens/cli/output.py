@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from daglens.storage.records import EventRecord, LogLevel, RunRecord, RunStatus
+from daglens.storage.records import EventCounts, EventRecord, Head, LogLevel, RunRecord, RunStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,6 +58,11 @@ def status_text(status: str) -> Text:
     from rich.text import Text
 
     return Text(status, style=STATUS_STYLES.get(status, ""))
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things: `1 run`, `2 runs`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def plain(text: str) -> str:
@@ -142,6 +147,22 @@ def run_json(run: RunRecord) -> dict[str, Any]:
         "startedAt": rfc3339(run.started_at_us),
         "endedAt": rfc3339(run.ended_at_us),
         "presumed": run.presumed and run.status is RunStatus.FAILURE,
+    }
+
+
+def stats_json(run: RunRecord, head: Head | None) -> dict[str, int]:
+    """The counts of a run's log, with the field names of GraphQL's RunStats; all 0 without a log."""
+    is_there = head is not None and not head.deleted
+    counts = head.counts if head is not None and is_there else EventCounts()
+    return {
+        "stepsInProgress": 0 if run.status.is_final else counts.steps_in_progress,
+        "stepsSucceeded": counts.steps_succeeded,
+        "stepsFailed": counts.steps_failed,
+        "stepsSkipped": counts.steps_skipped,
+        "materializations": counts.materializations,
+        "expectations": counts.expectations,
+        "expectationsFailed": counts.expectations_failed,
+        "events": head.last_seq if head is not None and is_there else 0,
     }
 
 

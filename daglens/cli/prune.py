@@ -86,12 +86,13 @@ def _count(instance: Instance, rule: Rule) -> int:
 
 
 def _confirmed(count: int, rule: Rule) -> bool:
-    from daglens.cli.output import local_time
+    from daglens.cli.output import counted, local_time
 
+    runs = counted(count, "run")
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"This would delete {count} runs; add --yes to do so without being asked.")
+        raise typer.BadParameter(f"This would delete {runs}; add --yes to do so without being asked.")
     before = local_time(rule.ended_before_us)
-    return typer.confirm(f"Delete {count} runs that ended before {before}, with their events, logs and artifacts?")
+    return typer.confirm(f"Delete {runs} that ended before {before}, with events, logs and artifacts?")
 
 
 def _go_through(instance: Instance, rule: Rule, done: _Done, count: int | None) -> None:
@@ -139,14 +140,15 @@ class _Done:
             print_json({"runId": run.run_id, "events": run.events, "bytes": run.bytes, "dryRun": self.dry_run})
 
     def say(self, which: str) -> None:
-        from daglens.cli.output import size
+        from daglens.cli.output import counted, size
 
         if self.as_json:
             return
         verb = "Would delete" if self.dry_run else "Deleted"
         freed = size(self.freed_bytes)
         typer.echo(
-            f"{verb} {self.runs} runs that {which}, with {self.events} events and {freed} of logs and artifacts."
+            f"{verb} {counted(self.runs, 'run')} that {which}, with {counted(self.events, 'event')} and {freed} of "
+            "logs and artifacts."
         )
 
 

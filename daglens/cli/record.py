@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import uuid
 from argparse import REMAINDER, ArgumentParser, BooleanOptionalAction, Namespace
 from functools import partial
 from pathlib import Path
@@ -47,6 +46,7 @@ def _record(parser: ArgumentParser, given: Namespace) -> None:
     from daglens.recorder.run import Run
     from daglens.recorder.start import RUN_ID_VARIABLE, record_new_run, record_part, storable_tags
     from daglens.storage.names import check_name
+    from daglens.storage.random_ids import random_uuid
     from daglens.storage.records import NewRun
 
     command: list[str] = given.command[1:] if given.command[:1] == ["--"] else given.command
@@ -61,7 +61,7 @@ def _record(parser: ArgumentParser, given: Namespace) -> None:
     home: Path | None = given.instance_home
     if home is None and given.to is None and joined is not None and (named := os.environ.get(HOME_VARIABLE)):
         home = Path(named)
-    chosen: str = given.run_id if given.run_id is not None else str(uuid.uuid4())
+    chosen: str = given.run_id if given.run_id is not None else random_uuid()
     recorded = check_name(chosen if joined is None else joined, "run id")
     if pipeline is not None:
         check_name(pipeline, "pipeline name")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from functools import partial
 
@@ -60,9 +59,10 @@ def _start(parser: ArgumentParser, given: Namespace) -> None:
     from daglens.recorder.shell_runs import start_shell_run
     from daglens.recorder.start import storable_tags
     from daglens.storage.names import check_name
+    from daglens.storage.random_ids import random_uuid
     from daglens.storage.records import NewRun
 
-    chosen = check_name(given.run_id if given.run_id is not None else str(uuid.uuid4()), "run id")
+    chosen = check_name(given.run_id if given.run_id is not None else random_uuid(), "run id")
     problems = Problems()
     destination = destination_of(parser, chosen, problems, given.instance_home, given.to, given.token_file)
     run = NewRun(chosen, check_name(given.pipeline, "pipeline name"), tags=storable_tags(dict(given.tag), problems))

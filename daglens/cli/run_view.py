@@ -16,6 +16,7 @@ from daglens.cli.output import (
     run_json,
     run_seconds,
     size,
+    stats_json,
     status_text,
 )
 from daglens.instance import Instance
@@ -30,6 +31,7 @@ def run_details(instance: Instance, run: RunRecord) -> dict[str, Any]:
     """The run with its steps, logs and artifacts as one JSON object, with the field names of GraphQL."""
     return {
         **run_json(run),
+        "stats": stats_json(run, instance.events.heads([run.run_id]).get(run.run_id)),
         "stepStats": [
             {
                 "stepKey": s.step_key,

@@ -1,4 +1,4 @@
-"""`daglens runs list|show|tail|delete|reap`, and `prune`."""
+"""`daglens runs list|show|tail|delete|reap`, and `prune` and `terminate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daglens.cli import prune
+from daglens.cli import prune, terminate
 from daglens.cli.options import InstanceHome, Json, RunId, find_run, open_instance
 from daglens.instance import Instance
 from daglens.storage.records import (
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 _COUNTED_AT_ONCE = 500
 
-app = typer.Typer(help="List, show, follow, export, import and delete runs.", no_args_is_help=True)
+app = typer.Typer(help="List, show, follow, end, export, import and delete runs.", no_args_is_help=True)
 prune.register(app)
+terminate.register(app)
 
 Statuses = Annotated[list[str] | None, typer.Option("--status", metavar="STATUS", help="Only runs of this status.")]
 Pipelines = Annotated[list[str] | None, typer.Option("--pipeline", metavar="NAME", help="Only runs of this pipeline.")]
@@ -86,21 +87,31 @@ def list_runs(
     instance_home: InstanceHome = None,
 ) -> None:
     """List runs, newest first."""
-    from daglens.cli.output import console, duration, local_time, plain, print_json, run_json, run_seconds, status_text
+    from daglens.cli.output import (
+        console,
+        duration,
+        local_time,
+        plain,
+        print_json,
+        run_json,
+        run_seconds,
+        stats_json,
+        status_text,
+    )
 
     with open_instance(instance_home) as instance:
         wanted = _filter(instance, status, pipeline, tag, since, before)
         runs = list(_walk(instance, wanted, limit, newest_first=not oldest_first))
+        heads = instance.events.heads([run.run_id for run in runs])
         if json:
             for run in runs:
-                print_json(run_json(run))
+                print_json({**run_json(run), "stats": stats_json(run, heads.get(run.run_id))})
             return
         if not runs:
             console(err=True).print("No runs match." if wanted != RunFilter() else f"No runs yet in {instance.home}.")
             return
         from rich.table import Table
 
-        heads = instance.events.heads([run.run_id for run in runs])
         now = instance.runs.now_us()
         table = Table(
             "run", "pipeline", "status", "created", "took", "steps", "events", "tags", box=None, pad_edge=False
@@ -189,7 +200,7 @@ def delete(
         finished = [r for r in chosen if r.status.is_final]
         for r in chosen:
             if not r.status.is_final:
-                hint = "end it with `daglens run finish`, or let `daglens runs reap` find it dead"
+                hint = "`daglens runs terminate` or `daglens run finish` ends it, `daglens runs reap` if it is dead"
                 typer.echo(f"{plain(r.run_id)}: {r.status}, not finished, so it stays; {hint}.", err=True)
         if finished and not dry_run and not yes and not _confirmed(len(finished)):
             raise typer.Exit(1)
@@ -209,15 +220,18 @@ def _chosen(instance: Instance, run_ids: list[str] | None, filter: RunFilter) ->
 
 
 def _confirmed(count: int) -> bool:
+    from daglens.cli.output import counted
+
+    runs = counted(count, "run")
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"This would delete {count} runs; add --yes to do so without being asked.")
-    return typer.confirm(f"Delete {count} runs with their events, logs and artifacts?")
+        raise typer.BadParameter(f"This would delete {runs}; add --yes to do so without being asked.")
+    return typer.confirm(f"Delete {runs} with events, logs and artifacts?")
 
 
 def _delete(instance: Instance, runs: Sequence[RunRecord], dry_run: bool, as_json: bool) -> None:
     from rich.progress import track
 
-    from daglens.cli.output import console, print_json, size
+    from daglens.cli.output import console, counted, print_json, size
 
     events = freed = 0
     progress = console(err=True)
@@ -234,7 +248,8 @@ def _delete(instance: Instance, runs: Sequence[RunRecord], dry_run: bool, as_jso
             print_json({"runId": gone.run_id, "events": gone.events, "bytes": gone.bytes, "dryRun": dry_run})
     if not as_json:
         verb = "Would delete" if dry_run else "Deleted"
-        typer.echo(f"{verb} {len(runs)} runs with {events} events and {size(freed)} of logs and artifacts.")
+        what = f"{counted(len(runs), 'run')} with {counted(events, 'event')}"
+        typer.echo(f"{verb} {what} and {size(freed)} of logs and artifacts.")
 
 
 def _gone(instance: Instance, run_ids: Sequence[str], dry_run: bool) -> Iterator[DeletedRun]:

@@ -50,7 +50,8 @@ def look_at_tokens(path: Path | None) -> Finding:
         entries = read_entries(path)
     except InvalidTokens as error:
         return problem("tokens", str(error), "Until then nobody is let in. See `daglens tokens --help`.")
-    return ok("tokens", f"{path} holds {len(entries)} tokens; others can't read it.")
+    tokens = "1 token" if len(entries) == 1 else f"{len(entries)} tokens"
+    return ok("tokens", f"{path} holds {tokens}; others can't read it.")
 
 
 def look_at_assets(folder: Path, needed: Sequence[str]) -> Finding:

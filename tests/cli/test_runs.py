@@ -27,6 +27,23 @@ def test_list_newest_first(filled):
     assert good["startedAt"] == "2026-09-21T14:13:20.000000Z"
 
 
+def test_json_has_the_counts_of_the_table(filled):
+    """Steps and events are counted under the names of GraphQL's RunStats, in a list and of one run."""
+    listed = {run["runId"]: run["stats"] for run in filled("runs", "list", "--json").objects}
+    assert listed["bad"] == {
+        "stepsInProgress": 0,
+        "stepsSucceeded": 1,
+        "stepsFailed": 1,
+        "stepsSkipped": 0,
+        "materializations": 1,
+        "expectations": 0,
+        "expectationsFailed": 0,
+        "events": 7,
+    }
+    assert listed["open"]["events"] == 6
+    assert json.loads(filled("runs", "show", "bad", "--json").out)["stats"] == listed["bad"]
+
+
 def test_list_filters_all_hold(filled):
     """Every filter narrows the list, and they hold together."""
     assert ids(filled("runs", "list", "--status", "failure", "--json")) == ["bad"]
@@ -153,7 +170,7 @@ def test_tail_follows_to_the_end(filled):
 def test_delete_by_id(filled):
     """A finished run goes with all it has; one that has not ended stays and is named."""
     answer = filled("runs", "delete", "good", "open", "--yes")
-    assert "Deleted 1 runs with 7 events" in answer.out
+    assert "Deleted 1 run with 7 events" in answer.out
     assert "open: STARTED, not finished, so it stays" in answer.err
     assert answer.code == 1
     assert ids(filled("runs", "list", "--json")) == ["open", "bad"]

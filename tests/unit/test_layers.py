@@ -44,6 +44,7 @@ BELOW = {
         "instance_location",
         "upkeep",
         "retention",
+        "resolvers",
         "bundles",
         "recorder",
         "demo",
