@@ -43,6 +43,7 @@ class Limit:
 STATEMENT: Final = "statement_timeout_s"
 
 LIMITS: Final = (
+    Limit("max_document_chars", "characters of a document, comments included", "DOCUMENT_TOO_LONG", "HTTP status 413"),
     Limit("max_tokens", "names, signs and values of a document", "TOO_MANY_TOKENS"),
     Limit("max_depth", "fields in fields", "TOO_DEEP"),
     Limit("max_aliases", "fields selected by an alias, or twice", "TOO_MANY_ALIASES"),

@@ -53,7 +53,11 @@ class Served:
             read_only=settings.read_only, limits=settings.limits, extensions=[measuring(self.telemetry)]
         )
         self.gate = gate_of(instance, settings)
-        self.documents = TrustedDocuments(documents_file(instance, settings.documents), settings.documents_mode)
+        self.documents = TrustedDocuments(
+            documents_file(instance, settings.documents),
+            settings.documents_mode,
+            most_chars=settings.limits.max_document_chars,
+        )
         self.stopping = asyncio.Event()
         self.results = LiveResults(lambda: self.schema, most_bytes=settings.limits.max_answer_bytes)
         self._hub: LiveHub | None = None

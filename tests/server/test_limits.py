@@ -125,6 +125,11 @@ def is_open(stack: ExitStack, server: LiveServer) -> bool:
 
 
 CASES: dict[str, tuple[Case, str | dict[str, str]]] = {
+    "max_document_chars": (
+        sends("{ version } #" + "x" * 300),
+        {HTTP: "413 DOCUMENT_TOO_LONG", SSE: "413 DOCUMENT_TOO_LONG"}
+        | dict.fromkeys((TRANSPORT, LEGACY), "DOCUMENT_TOO_LONG"),
+    ),
     "max_tokens": (sends("{ " + "version " * 40 + "}"), "TOO_MANY_TOKENS"),
     "max_depth": (sends("{ instance { runStorage { module } } }"), "TOO_DEEP"),
     "max_aliases": (sends("{ a: version b: version ...F } fragment F on Query { c: version }"), "TOO_MANY_ALIASES"),
@@ -148,6 +153,7 @@ CASES: dict[str, tuple[Case, str | dict[str, str]]] = {
     "max_connections": (second_connection, "429 TOO_MANY_CONNECTIONS"),
 }
 LOW: dict[str, float] = {
+    "max_document_chars": 300,
     "max_tokens": 30,
     "max_depth": 2,
     "max_aliases": 2,

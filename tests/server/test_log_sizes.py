@@ -10,9 +10,9 @@ import pytest
 
 @pytest.mark.parametrize("document", ["{ %s }", "query %s { version }"])
 def test_long_names_are_not_logged_whole(http: httpx.Client, caplog: pytest.LogCaptureFixture, document: str) -> None:
-    """A request whose field or operation has a name of a megabyte is answered, and its log lines stay short."""
+    """A field or an operation may have a name as long as a document: log lines stay short."""
     caplog.set_level(logging.INFO)
-    answer = http.post("/graphql", json={"query": document % ("a" * 1_000_000)})
+    answer = http.post("/graphql", json={"query": document % ("a" * 90_000)})
     assert answer.status_code == 200
     assert caplog.messages
     assert max(map(len, caplog.messages)) < 5_000

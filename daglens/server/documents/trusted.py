@@ -26,13 +26,15 @@ class TrustedDocuments:
     documents stay those that were read last, and the log says why.
     """
 
-    def __init__(self, path: Path | None, mode: Mode) -> None:
-        """Without a file, or with mode `off`, every document is executed and no ids are known.
+    def __init__(self, path: Path | None, mode: Mode, *, most_chars: int = 0) -> None:
+        """Without a file, or with mode `off`, every document is executed and no ids are known. `most_chars`: of a
+        document that a client sends; 0: of any length.
 
         Raises:
             InvalidDocuments: The file can't be used.
         """
         self._path = path if mode != "off" else None
+        self._most_chars = most_chars
         self._enforced = mode == "enforce"
         self._signature = _signature(self._path)
         self._manifest = None if self._path is None else read_manifest(self._path)
@@ -44,6 +46,13 @@ class TrustedDocuments:
         Raises:
             BadRequest: Its id is unknown, or its document is not to be executed here.
         """
+        if 0 < self._most_chars < len(request.query):
+            raise BadRequest(
+                f"The document has {len(request.query):,} characters; {self._most_chars:,} are allowed. Values belong "
+                "into its variables.",
+                status=413,
+                code="DOCUMENT_TOO_LONG",
+            )
         manifest = self._latest()
         if request.document_id is not None:
             request = _with_document(request, request.document_id, manifest)
