@@ -36,7 +36,7 @@ def indexes(lines: list[str]) -> list[str]:
 
 
 _HARMLESS_SCAN = re.compile(
-    r"SCAN (CONSTANT ROW|.*VIRTUAL TABLE|.*USING (COVERING )?INDEX|(found|matching|c\d+|\(subquery-\d+\))$)"
+    r"SCAN (CONSTANT ROW|.*VIRTUAL TABLE|.*USING (COVERING )?INDEX|(found|matching|page|c\d+|\(subquery-\d+\))$)"
 )
 
 

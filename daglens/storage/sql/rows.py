@@ -116,21 +116,22 @@ def step_values(step: StepState) -> tuple[Any, ...]:
 
 # ---------------------------------------------------------------- runs
 
-_RUN_COLUMNS = (
-    "run_id, pipeline_name, status, {config}, step_keys_to_execute, parent_run_id, root_run_id, created_at_us, "
+RUN_COLUMNS = (
+    "run_id, pipeline_name, status, run_config, step_keys_to_execute, parent_run_id, root_run_id, created_at_us, "
     "updated_at_us, started_at_us, ended_at_us, heartbeat_at_us, heartbeat_timeout_s, created_by, presumed, "
     "projected_seq, created_with"
 )
+"""What `run_of` takes."""
 
 
 def run_columns(parts: RunParts, table: str = "") -> str:
-    """The columns that `run_of` takes, each with `table` in front ("r.")."""
-    names = _RUN_COLUMNS.format(config="run_config" if RunParts.CONFIG in parts else "'{}'").split(", ")
-    return ", ".join(name if name.startswith("'") else table + name for name in names)
+    """RUN_COLUMNS, each by its name and out of `table` ("r."); an empty `run_config` where it isn't among `parts`."""
+    empty = () if RunParts.CONFIG in parts else ("run_config",)
+    return ", ".join(f"'{{}}' AS {name}" if name in empty else table + name for name in RUN_COLUMNS.split(", "))
 
 
 def run_of(row: Sequence[Any], tags: tuple[tuple[str, str], ...]) -> RunRecord:
-    """The run in a row of `run_columns`."""
+    """The run in a row of RUN_COLUMNS."""
     return RunRecord(
         row[0],
         row[1],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 from daglens.storage.drafts import PreparedEvent, without_duplicates
 from daglens.storage.errors import RunDeleted, RunFull
 from daglens.storage.fold import Tally, fold, step_keys_of, tally
+from daglens.storage.random_ids import random_id
 from daglens.storage.records import MAX_SEQ, Appended, Head, StepState
 from daglens.storage.sql.rows import (
     HEAD_COLUMNS,
@@ -194,7 +194,7 @@ def _insert(connection: sqlite3.Connection, run_key: int, last_before: int, even
 
 
 def _made_head(connection: sqlite3.Connection, run_id: str) -> tuple[int, Head]:
-    incarnation = secrets.token_hex(8)
+    incarnation = random_id(8)
     run_key = connection.execute(INSERT_HEAD, (run_id, incarnation)).lastrowid
     assert run_key is not None
     return run_key, Head(run_id, incarnation)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from collections.abc import Sequence
 
 from daglens.storage.contract import TOMBSTONE_DAYS
+from daglens.storage.random_ids import random_id
 from daglens.storage.sql.rows import may_be_stored
 from daglens.storage.sqlite.append import INSERT_HEAD
 
@@ -37,7 +37,7 @@ AND NOT EXISTS (SELECT 1 FROM event_steps WHERE event_steps.run_key = event_head
 def close_heads(connection: sqlite3.Connection, run_ids: Sequence[str], now_us: int) -> None:
     """Mark the heads deleted, made where there is none. An id that no run can have needs no mark."""
     run_ids = [run_id for run_id in run_ids if may_be_stored(run_id)]
-    connection.executemany(_MAKE_HEAD, [(run_id, secrets.token_hex(8)) for run_id in run_ids])
+    connection.executemany(_MAKE_HEAD, [(run_id, random_id(8)) for run_id in run_ids])
     connection.executemany(_CLOSE, [(now_us, run_id) for run_id in run_ids])
 
 

@@ -18,21 +18,21 @@ from daglens.storage.sql.rows import (
     step_of,
     texts_that_may_be_stored,
 )
+from daglens.storage.sqlite.one_step import fetch
 
 MAX_EXAMINED = 200_000
 """Events that one filtered read looks at."""
 
-_EVENT_COLUMNS = "e.seq, e.event_id, e.event_type, e.step_key, e.level, e.message, e.timestamp_us, e.data"
+_COLUMNS = "seq, event_id, event_type, step_key, level, message, timestamp_us, data"
+_EVENT_COLUMNS = ", ".join(f"e.{name} AS {name}" for name in _COLUMNS.split(", "))
 
-_HEADS = f"""
-SELECT {HEAD_COLUMNS} FROM json_each(?) AS given CROSS JOIN event_heads AS h WHERE h.run_id = given.value
-"""
+_HEADS = "SELECT h.* FROM json_each(?) AS given CROSS JOIN event_heads AS h WHERE h.run_id = given.value"
 
 # seq is dense: a page is a range, and needs no LIMIT of its own. So one statement reads the pages of many runs.
-_EVENTS_OF_ONE = f"SELECT ?1, {_EVENT_COLUMNS} FROM events AS e WHERE e.run_key = ?2 AND e.seq BETWEEN ?3 AND ?4"
+_EVENTS_OF_ONE = f"SELECT {_EVENT_COLUMNS} FROM events AS e WHERE e.run_key = ?2 AND e.seq BETWEEN ?3 AND ?4"
 
 _EVENTS_OF_MANY = f"""
-SELECT given.key, {_EVENT_COLUMNS} FROM json_each(?) AS given CROSS JOIN events AS e
+SELECT given.key AS place, {_EVENT_COLUMNS} FROM json_each(?) AS given CROSS JOIN events AS e
 WHERE e.run_key = json_extract(given.value, '$[0]')
 AND e.seq BETWEEN json_extract(given.value, '$[1]') AND json_extract(given.value, '$[2]')
 """
@@ -56,7 +56,8 @@ _CHOSEN_STEPS = f"{_STEPS} AND s.step_key IN (SELECT value FROM json_each(:keys)
 
 def read_heads(connection: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, tuple[int, Head]]:
     """Run keys and heads of the runs that have one."""
-    return {row[1]: (row[0], head_of(row)) for row in connection.execute(_HEADS, (json_array(run_ids),))}
+    rows = fetch(connection, HEAD_COLUMNS, _HEADS, (json_array(run_ids),))
+    return {row[1]: (row[0], head_of(row)) for row in rows}
 
 
 def read_steps(
@@ -84,10 +85,11 @@ def read_slices(connection: sqlite3.Connection, queries: Sequence[EventQuery]) -
     unfiltered = [plan for plan in plans if plan.wants_rows and plan.query.filter is None]
     if len(unfiltered) == 1:
         plan = unfiltered[0]
-        plan.take(connection.execute(_EVENTS_OF_ONE, (plan.query.run_id, plan.run_key, plan.low, plan.high)))
+        place = (plan.query.run_id, plan.run_key, plan.low, plan.high)
+        plan.take(fetch(connection, f"?1, {_COLUMNS}", _EVENTS_OF_ONE, place))
     elif unfiltered:
         given = json.dumps([(plan.run_key, plan.low, plan.high) for plan in unfiltered])
-        rows = connection.execute(_EVENTS_OF_MANY, (given,)).fetchall()
+        rows = fetch(connection, f"place, {_COLUMNS}", _EVENTS_OF_MANY, (given,))
         rows.sort(key=itemgetter(0, 1))
         for index, group in groupby(rows, key=itemgetter(0)):
             run_id = unfiltered[index].query.run_id
@@ -130,7 +132,7 @@ class _Plan:
         self.wants_rows = not self.is_empty and query.limit > 0 and self.low <= self.high
         self.events: list[EventRecord] = []
 
-    def take(self, rows: Iterable[tuple[Any, ...]]) -> None:
+    def take(self, rows: Iterable[Sequence[Any]]) -> None:
         """Rows of the range, the run id first, in any order."""
         self.events = list(map(EventRecord._make, rows))
         self.events.sort(key=_SEQ, reverse=not self.forward)
@@ -160,8 +162,8 @@ _MOST_BRANCHES = 100
 def _read_filtered(connection: sqlite3.Connection, plans: Sequence[_Plan]) -> None:
     parameters: dict[str, Any] = {}
     branches = [_branch(index, plan, parameters) for index, plan in enumerate(plans)]
-    rows: dict[int, list[tuple[Any, ...]]] = {}
-    for row in connection.execute(" UNION ALL ".join(branches), parameters):
+    rows: dict[int, list[Sequence[Any]]] = {}
+    for row in fetch(connection, f"place, {_COLUMNS}", " UNION ALL ".join(branches), parameters):
         rows.setdefault(row[0], []).append(row)
     for index, found in rows.items():
         run_id = plans[index].query.run_id
@@ -179,7 +181,7 @@ def _branch(index: int, plan: _Plan, parameters: dict[str, Any]) -> str:
     conditions = "".join(f" AND {condition}" for condition in _conditions(index, plan.query.filter, parameters))
     direction = "" if plan.forward else " DESC"
     return (
-        f"SELECT * FROM (SELECT {index}, {_EVENT_COLUMNS} FROM events AS e "
+        f"SELECT * FROM (SELECT {index} AS place, {_EVENT_COLUMNS} FROM events AS e "
         f"WHERE e.run_key = :run{index} AND e.seq BETWEEN :low{index} AND :high{index}{conditions} "
         f"ORDER BY e.seq{direction} LIMIT :limit{index})"
     )

@@ -13,7 +13,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from importlib.resources import files
 from pathlib import Path
 
 from daglens.storage.errors import StorageSchemaMismatch, StorageUnavailable
@@ -62,6 +61,8 @@ def _make_ready(path: Path, busy_timeout_s: float) -> None:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         _set_wal(connection, path, busy_timeout_s)
         if revision is None:
+            from importlib.resources import files
+
             schema = files("daglens.storage.sqlite").joinpath("schema.sql").read_text("utf-8")
             connection.executescript(f"BEGIN IMMEDIATE;\n{schema}\nCOMMIT;")
         elif revision != REVISIONS[-1]:

@@ -10,12 +10,11 @@ from typing import Any
 from daglens.storage.records import RunParts, RunRecord, RunSlice
 from daglens.storage.sql.dialect import Dialect
 from daglens.storage.sql.prefixes import after_prefix, distinct_texts
-from daglens.storage.sql.rows import json_array, run_columns, run_of
+from daglens.storage.sql.rows import RUN_COLUMNS, json_array, run_columns, run_of
 from daglens.storage.sql.run_filters import RunQuery
+from daglens.storage.sqlite.one_step import fetch, nested
 
-_TAGS = """
-SELECT t.run_id, t.key, t.value FROM json_each(?) AS given CROSS JOIN run_tags AS t WHERE t.run_id = given.value
-"""
+_TAGS = "(SELECT json_group_array(json_array(t.key, t.value)) FROM run_tags AS t WHERE t.run_id = page.run_id)"
 
 
 class SqliteDialect(Dialect):
@@ -55,22 +54,27 @@ DIALECT = SqliteDialect()
 
 def read_runs(connection: sqlite3.Connection, run_ids: Sequence[str], parts: RunParts) -> dict[str, RunRecord]:
     """The runs of these ids that exist."""
-    rows = connection.execute(
-        f"SELECT {run_columns(parts, 'r.')} FROM json_each(?) AS given CROSS JOIN runs AS r "
-        "WHERE r.run_id = given.value",
-        (json_array(run_ids),),
-    ).fetchall()
-    return {run.run_id: run for run in _with_tags(connection, rows, parts)}
+    source = f"SELECT {_named(parts)} FROM json_each(?) AS given CROSS JOIN runs AS r WHERE r.run_id = given.value"
+    return {run.run_id: run for run in _runs(connection, source, (json_array(run_ids),), parts)}
 
 
-def _with_tags(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], parts: RunParts) -> list[RunRecord]:
-    if RunParts.TAGS not in parts or not rows:
-        return [run_of(row, ()) for row in rows]
-    tags: dict[str, list[tuple[str, str]]] = {}
-    for run_id, key, value in connection.execute(_TAGS, (json.dumps([row[0] for row in rows]),)):
-        tags.setdefault(run_id, []).append((key, value))
+def _named(parts: RunParts) -> str:
+    """The columns of a table r, each called by its own name: so they are found in `page`."""
+    return ", ".join(
+        f"{column} AS {column[2:]}" if column.startswith("r.") else column
+        for column in run_columns(parts, "r.").split(", ")
+    )
+
+
+def _runs(connection: sqlite3.Connection, source: str, parameters: Any, parts: RunParts) -> list[RunRecord]:
+    columns = f"{RUN_COLUMNS}, {_TAGS if RunParts.TAGS in parts else 'NULL'}"
+    return [_run(row) for row in fetch(connection, columns, source, parameters)]
+
+
+def _run(row: Sequence[Any]) -> RunRecord:
+    tags = nested(row[-1])
     # Already in order of key, as the table is; sorted so that it is promised.
-    return [run_of(row, tuple(sorted(tags.get(row[0], ())))) for row in rows]
+    return run_of(row, tuple(sorted(map(tuple, tags))) if tags else ())
 
 
 # ---------------------------------------------------------------- lists
@@ -78,9 +82,9 @@ def _with_tags(connection: sqlite3.Connection, rows: Sequence[Sequence[Any]], pa
 
 def read_page(connection: sqlite3.Connection, query: RunQuery, limit: int, parts: RunParts) -> RunSlice:
     """At most `limit` runs."""
-    sql = query.page(_lead(connection, query), run_columns(parts, "r."))
-    rows = connection.execute(sql, {**query.parameters, "limit": limit + 1}).fetchall()
-    return RunSlice(_with_tags(connection, rows[:limit], parts), has_more=len(rows) > limit)
+    source = query.page(_lead(connection, query), _named(parts))
+    runs = _runs(connection, source, {**query.parameters, "limit": limit + 1}, parts)
+    return RunSlice(runs[:limit], has_more=len(runs) > limit)
 
 
 def count_runs(connection: sqlite3.Connection, query: RunQuery, up_to: int) -> int:

@@ -107,7 +107,7 @@ class SqliteRunStorage(RunStorage, Leases):
 
     def get(self, run_ids: Sequence[str], parts: RunParts = RunParts.ALL) -> Mapping[str, RunRecord]:
         """See RunStorage."""
-        return self.database.read(lambda connection: read_runs(connection, run_ids, parts), snapshot=True)
+        return self.database.read(lambda connection: read_runs(connection, run_ids, parts))
 
     def page(
         self,
@@ -122,14 +122,14 @@ class SqliteRunStorage(RunStorage, Leases):
         query = storable_query(filter, DIALECT, newest_first=newest_first, after=after)
         if query is None:
             return RunSlice((), has_more=False)
-        return self.database.read(lambda connection: read_page(connection, query, limit, parts), snapshot=True)
+        return self.database.read(lambda connection: read_page(connection, query, limit, parts))
 
     def count(self, filter: RunFilter, up_to: int) -> int:
         """See RunStorage."""
         query = storable_query(filter, DIALECT)
         if query is None:
             return 0
-        return self.database.read(lambda connection: count_runs(connection, query, up_to), snapshot=True)
+        return self.database.read(lambda connection: count_runs(connection, query, up_to))
 
     def tag_keys(self, prefix: str, limit: int) -> Sequence[str]:
         """See RunStorage."""

@@ -2,42 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
-log = logging.getLogger("daglens.storage.sqlite")
+from daglens.storage.watches import CallbackWatch
 
 POLL_S = 0.02
 _RETRY_S = 1.0
-
-
-class SqliteWatch:
-    """One `on_news`, called under its own lock, so that `stop` can promise that no call comes after it."""
-
-    def __init__(self, on_news: Callable[[str | None], None], forget: Callable[[SqliteWatch], None]) -> None:
-        self._on_news = on_news
-        self._forget = forget
-        # Reentrant: a callback may stop its own watch, or append.
-        self._lock = threading.RLock()
-        self._stopped = False
-
-    def tell(self, run_id: str | None) -> None:
-        """Call `on_news`; what it raises ends nothing."""
-        with self._lock:
-            if not self._stopped:
-                try:
-                    self._on_news(run_id)
-                except Exception:
-                    log.exception("a watcher of the event log failed; it stays")
-
-    def stop(self) -> None:
-        """End it; no call comes after this. May be called twice."""
-        with self._lock:
-            self._stopped = True
-        self._forget(self)
 
 
 class ChangeWatcher:
@@ -46,16 +19,16 @@ class ChangeWatcher:
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
         self._lock = threading.Lock()
-        self._watches: tuple[SqliteWatch, ...] = ()
+        self._watches: tuple[CallbackWatch, ...] = ()
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._asking = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._version: int | None = None
 
-    def watch(self, on_news: Callable[[str | None], None]) -> SqliteWatch:
+    def watch(self, on_news: Callable[[str | None], None]) -> CallbackWatch:
         """Begin a watch."""
-        watch = SqliteWatch(on_news, self._forget)
+        watch = CallbackWatch(on_news, self._forget)
         with self._lock:
             self._watches = (*self._watches, watch)
             if self._thread is None:
@@ -98,7 +71,7 @@ class ChangeWatcher:
         """After a fork, in the parent."""
         self._asking.release()
 
-    def _forget(self, watch: SqliteWatch) -> None:
+    def _forget(self, watch: CallbackWatch) -> None:
         with self._lock:
             self._watches = tuple(w for w in self._watches if w is not watch)
             if not self._watches:
@@ -113,7 +86,7 @@ class ChangeWatcher:
                     changed, pause_s = self._changed(), POLL_S
                 except Exception as error:
                     # Watchers poll, with or without hints; the file may be back later.
-                    log.debug("asking for changes of the database failed: %s", error)
+                    _log_failure(error)
                     self._disconnect()
                     changed, pause_s = True, _RETRY_S
             if changed:
@@ -139,3 +112,10 @@ class ChangeWatcher:
         if connection is not None:
             with suppress(sqlite3.Error):
                 connection.close()
+
+
+def _log_failure(error: Exception) -> None:
+    # Here and not above: a recorder watches nothing, and would load it at each start.
+    import logging
+
+    logging.getLogger("daglens.storage.sqlite").debug("asking for changes of the database failed: %s", error)

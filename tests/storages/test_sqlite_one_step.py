@@ -1,0 +1,61 @@
+"""Rows that SQLite gathers into one text."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daglens.storage.sqlite.one_step import fetch, nested
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+VALUES = st.none() | TEXTS | st.integers(-(2**63), 2**63 - 1)
+SOURCE = "SELECT number, value FROM given ORDER BY number DESC LIMIT 100"
+
+
+@pytest.fixture(scope="module")
+def connection() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("CREATE TABLE given (number INTEGER PRIMARY KEY, value)")
+    yield connection
+    connection.close()
+
+
+def fill(connection: sqlite3.Connection, values: list[str | int | None]) -> None:
+    connection.execute("DELETE FROM given")
+    connection.executemany("INSERT INTO given VALUES (?, ?)", enumerate(values))
+
+
+@given(st.lists(VALUES, max_size=9))
+def test_as_the_driver_gives_them(connection: sqlite3.Connection, values: list[str | int | None]) -> None:
+    """Any text (quotes, NUL, what looks like JSON), any integer and null come as they are, in the source's order."""
+    fill(connection, [*values, '{"a": "\\u0000"}', '\0\x1f"\\\n', "null", ""])
+    rows = fetch(connection, "number, value", SOURCE, ())
+    assert [tuple(row) for row in rows] == connection.execute(SOURCE).fetchall()
+    assert len(rows) == len(values) + 4
+
+
+def test_nested_lists(connection: sqlite3.Connection) -> None:
+    """A subquery that makes JSON comes as a list, whatever stands in it, however SQLite hands it on."""
+    fill(connection, ["[1]", None])
+    column = "(SELECT json_group_array(json_array(value)) FROM given AS g WHERE g.number = page.number)"
+    found = [nested(value) for number, value in fetch(connection, f"number, {column}", SOURCE, ())]
+    assert found == [[[None]], [["[1]"]]]
+    assert nested('[["[1]"]]') == [["[1]"]]
+    assert nested(None) is None
+
+
+def test_more_than_one_text_can_hold(connection: sqlite3.Connection) -> None:
+    """Rows that are too long together come one by one."""
+    fill(connection, ["x" * 900, "y" * 900])
+    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1500)
+    try:
+        assert [tuple(row) for row in fetch(connection, "number, value", SOURCE, ())] == [
+            (1, "y" * 900),
+            (0, "x" * 900),
+        ]
+    finally:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
