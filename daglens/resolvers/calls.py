@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from anyio import CapacityLimiter
-
 from daglens.resolvers.checked_storages import checked
 from daglens.resolvers.observing import SILENT, Observer
-from daglens.resolvers.threads import in_thread
+from daglens.resolvers.threads import Threads
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage, Storage
 from daglens.storage.errors import DaglensError, StorageUnavailable
 from daglens.storage.records import Health
@@ -28,13 +26,13 @@ class StorageCalls:
         """`observer` is told of each call."""
         self.instance = instance
         self.observer = observer
-        self._limiters: dict[str, CapacityLimiter] = {}
+        self._threads: dict[str, Threads] = {}
         self._checked: dict[str, Storage] = {}
 
     @property
-    def limiters(self) -> Mapping[str, CapacityLimiter]:
+    def threads(self) -> Mapping[str, Threads]:
         """By section of dagster.yaml, of the storages that were called up to now."""
-        return dict(self._limiters)
+        return dict(self._threads)
 
     async def runs(self, call: Callable[[RunStorage], T]) -> T:
         """What `call` gives for the run storage.
@@ -80,14 +78,14 @@ class StorageCalls:
         return max(0.0, found) if isinstance(found, int | float) else 0.0
 
     async def _call(self, section: str, storage: S, call: Callable[[S], T]) -> T:
-        limiter = self._limiters.get(section)
-        if limiter is None:
-            limiter = self._limiters[section] = CapacityLimiter(_size(storage))
+        threads = self._threads.get(section)
+        if threads is None:
+            threads = self._threads[section] = Threads(_size(storage), f"daglens {section}")
             self._checked[section] = checked(section, storage)
         asked = cast(S, self._checked[section])
         try:
             with self.observer.storage_call(section, call) as observed:
-                return await in_thread(observed, asked, limiter)
+                return await threads.carry_out(observed, asked)
         except DaglensError as error:
             error.args = (self.instance.sections[section].clean(str(error)),)
             raise

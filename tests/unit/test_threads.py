@@ -7,16 +7,16 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from anyio import CapacityLimiter
 
-from daglens.resolvers.threads import in_thread
+from daglens.resolvers import threads as of_storages
+from daglens.resolvers.threads import Threads
 
 PATIENCE_S = 60
 
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - threads and anyio's limiter have no event to wait for
+        while not condition():  # noqa: ASYNC110 - threads have no event to wait for
             await asyncio.sleep(0.001)
 
 
@@ -34,21 +34,21 @@ def test_places_of_calls_that_hang() -> None:
         return number
 
     async def scenario() -> None:
-        limiter = CapacityLimiter(2)
-        tasks = [asyncio.create_task(in_thread(hang, number, limiter)) for number in range(5)]
+        threads = Threads(2, "test")
+        tasks = [asyncio.create_task(threads.carry_out(hang, number)) for number in range(5)]
         await until(lambda: len(begun) == 2)
         for task in tasks:
             task.cancel()
         async with asyncio.timeout(PATIENCE_S):
             await asyncio.wait(tasks)
         assert all(task.cancelled() for task in tasks)
-        assert limiter.borrowed_tokens == 2
-        late = asyncio.create_task(in_thread(hang, 7, limiter))
+        assert (threads.busy, threads.waiting) == (2, 0)
+        late = asyncio.create_task(threads.carry_out(hang, 7))
         await asyncio.sleep(0)
-        assert limiter.borrowed_tokens == 2
+        assert (threads.busy, threads.waiting) == (2, 1)
         answer.set()
         assert await late == 7
-        await until(lambda: not limiter.borrowed_tokens)
+        await until(lambda: not threads.busy)
 
     asyncio.run(scenario())
     assert sorted(begun) == [0, 1, 7]
@@ -58,10 +58,54 @@ def test_results_and_errors() -> None:
     """What the call gives or raises is the caller's."""
 
     async def scenario() -> None:
-        limiter = CapacityLimiter(1)
-        assert await in_thread(lambda n: n + 1, 1, limiter) == 2
+        threads = Threads(1, "test")
+        assert await threads.carry_out(lambda n: n + 1, 1) == 2
         with pytest.raises(ZeroDivisionError):
-            await in_thread(lambda n: n / 0, 1, limiter)
-        assert limiter.borrowed_tokens == 0
+            await threads.carry_out(lambda n: n / 0, 1)
+        assert threads.busy == 0
+
+    asyncio.run(scenario())
+
+
+def test_no_call_waits_for_a_thread_that_is_busy_while_another_may_begin() -> None:
+    """As many calls as there are threads run at once, however they come and go; each is made once."""
+    most = 4
+
+    async def scenario() -> None:
+        threads = Threads(most, "test")
+        for _ in range(200):
+            together = threading.Barrier(most)
+            places = [threads.carry_out(lambda barrier: barrier.wait(PATIENCE_S), together) for _ in range(most)]
+            assert sorted(await asyncio.gather(*places)) == list(range(most))
+        made: list[int] = []
+        await asyncio.gather(*(threads.carry_out(made.append, number) for number in range(500)))
+        assert sorted(made) == list(range(500))
+        assert (threads.busy, threads.waiting) == (0, 0)
+
+    asyncio.run(scenario())
+
+
+def test_threads_that_have_nothing_to_do_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are gone after a while, and begin anew when there is something to do; also where both come at once."""
+    monkeypatch.setattr(of_storages, "_IDLE_S", 0.0001)
+
+    async def scenario() -> None:
+        threads = Threads(2, "ends-soon")
+        for number in range(300):
+            assert await threads.carry_out(lambda n: n, number) == number
+            await asyncio.sleep(0.0001 * (number % 4))
+        await until(lambda: not any(thread.name == "ends-soon" for thread in threading.enumerate()))
+        assert threads.busy == 0
+        assert await threads.carry_out(lambda n: n, 1) == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_an_iterator_raises() -> None:
+    """StopIteration, which no future takes, is told as an error; whoever waits doesn't wait for ever."""
+
+    async def scenario() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await Threads(1, "test").carry_out(next, iter(()))
 
     asyncio.run(scenario())

@@ -112,11 +112,10 @@ def _threads(served: Served) -> Iterator[Metric]:
     waiting = GaugeMetricFamily(
         "daglens_storage_calls_waiting", "Calls that wait for one of a storage's threads", labels=("storage",)
     )
-    for section, limiter in served.calls.limiters.items():
-        now = limiter.statistics()
-        threads.add_metric((section, "most"), now.total_tokens)
-        threads.add_metric((section, "busy"), now.borrowed_tokens)
-        waiting.add_metric((section,), now.tasks_waiting)
+    for section, of_storage in served.calls.threads.items():
+        threads.add_metric((section, "most"), of_storage.most)
+        threads.add_metric((section, "busy"), of_storage.busy)
+        waiting.add_metric((section,), of_storage.waiting)
     return iter((threads, waiting))
 
 
