@@ -96,6 +96,9 @@ class Limits:
         max_operation_s: How long a query or a mutation may take; a long poll takes up to 25 s.
         max_operations: Open at once on one socket.
         max_connections: Sockets, event streams and requests of one client under way at once.
+        max_client_bytes: Of one client's requests held at once: bodies and messages as they come in, and until what
+            they ask for has ended. Less than `max_body_bytes`, and a body of that size is never taken.
+        max_held_bytes: The same, of all clients of a server.
         forwarded_by: Networks of proxies, as `10.0.0.0/8`, whose X-Forwarded-For tells which client it is.
     """
 
@@ -111,6 +114,8 @@ class Limits:
     max_operation_s: Annotated[float, Between(0, 86_400)] = 60.0
     max_operations: Annotated[int, Between(0, 1_000_000)] = 100
     max_connections: Annotated[int, Between(0, 1_000_000)] = 2_000
+    max_client_bytes: Annotated[int, Between(0, 2**40)] = 64 * 1024 * 1024
+    max_held_bytes: Annotated[int, Between(0, 2**40)] = 256 * 1024 * 1024
     forwarded_by: tuple[str, ...] = ()
 
 

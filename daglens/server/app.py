@@ -93,7 +93,7 @@ def create_app(
             *_cors(settings),
             Middleware(GateMiddleware, gate=served.gate),
             # Behind the gate, which knows who asks.
-            Middleware(ConnectionLimit, most=settings.limits.max_connections, proxies=forwarders(instance, settings)),
+            Middleware(ConnectionLimit, clients=served.clients, proxies=forwarders(instance, settings)),
         ],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
         lifespan=_lifespan(served, neighbours),

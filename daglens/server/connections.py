@@ -1,9 +1,8 @@
-"""How many sockets, event streams and requests one client has under way at once."""
+"""How many sockets, event streams and requests one client has under way at once, and how many bytes they hold."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
@@ -13,6 +12,7 @@ from starlette.websockets import WebSocket
 
 from daglens.server.admission import admission_of, headers_of
 from daglens.server.answers import refusal
+from daglens.server.receiving import RECEIVING
 from daglens.storage.errors import DaglensError
 
 _KEY: Final = "daglens.connection"
@@ -29,6 +29,39 @@ class TooManyConnections(DaglensError):
     code = "TOO_MANY_CONNECTIONS"
 
 
+class TooManyBytes(DaglensError):
+    """The server holds as many bytes of your requests as it may at once; let some of them end, then try again."""
+
+    code = "TOO_MANY_BYTES"
+    status = 429
+
+
+class ServerFull(TooManyBytes):
+    """The server holds as many bytes of all clients' requests as it may at once; try again in a moment."""
+
+    code = "SERVER_FULL"
+    status = 503
+
+
+class Clients:
+    """What each client of one server has open, and how many bytes of its requests are held.
+
+    Attributes:
+        connections: Sockets, event streams and requests under way, by client.
+        held_bytes: Of bodies and messages as they come in, and until what they ask for has ended, by client.
+        total_bytes: The same, of all clients.
+    """
+
+    def __init__(self, most_connections: int = 0, most_bytes: int = 0, most_total_bytes: int = 0) -> None:
+        """`most_connections` and `most_bytes` of one client, `most_total_bytes` of all; 0: without limit."""
+        self.most_connections = most_connections
+        self.most_bytes = most_bytes
+        self.most_total_bytes = most_total_bytes
+        self.connections: dict[str, int] = {}
+        self.held_bytes: dict[str, int] = {}
+        self.total_bytes = 0
+
+
 class ConnectionLimit:
     """Counts what each client has open, and refuses more than it may have.
 
@@ -36,25 +69,26 @@ class ConnectionLimit:
     trusted with it. A socket counts for its address until it has said who speaks.
     """
 
-    def __init__(self, app: ASGIApp, *, most: int, proxies: Sequence[Network] = ()) -> None:
-        """`most` 0: without limit."""
+    def __init__(self, app: ASGIApp, *, clients: Clients, proxies: Sequence[Network] = ()) -> None:
         self._app = app
-        self._most = most
+        self._clients = clients
         self._proxies = proxies
-        self._open: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count one request or socket and hand it on. See ASGI."""
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if not self._most or scope["type"] not in ("http", "websocket") or path in _FREE:
+        if scope["type"] not in ("http", "websocket") or path in _FREE:
             await self._app(scope, receive, send)
             return
-        connection = scope[_KEY] = Connection(self._open, self._most)
+        connection = scope[_KEY] = Connection(self._clients)
         try:
             connection.count_for(_name_of(scope) or f"address {client_address(scope, self._proxies)}")
         except TooManyConnections as error:
             await _refuse(scope, receive, send, error)
             return
+        extensions = scope.get("extensions")
+        if extensions and RECEIVING in extensions:
+            extensions[RECEIVING](connection)
         try:
             await self._app(scope, receive, send)
         finally:
@@ -62,12 +96,12 @@ class ConnectionLimit:
 
 
 class Connection:
-    """One of those that are counted."""
+    """One of those that are counted, and the bytes that are held of it."""
 
-    def __init__(self, open: Counter[str], most: int) -> None:
-        self._open = open
-        self._most = most
+    def __init__(self, clients: Clients) -> None:
+        self._clients = clients
         self._client: str | None = None
+        self._held = 0
 
     def count_for(self, client: str) -> None:
         """Count it for this client, and no more for another.
@@ -77,19 +111,71 @@ class Connection:
         """
         if client == self._client:
             return
-        if self._open[client] >= self._most:
-            raise TooManyConnections(f"{self._most:,} are allowed.")
-        self._open[client] += 1
+        clients = self._clients
+        count = clients.connections.get(client, 0)
+        if 0 < clients.most_connections <= count:
+            raise TooManyConnections(f"{clients.most_connections:,} are allowed.")
+        held = self._held
         self.end()
         self._client = client
+        clients.connections[client] = count + 1
+        if held:
+            # Taken from whom it counted for a moment ago: all together it is no more.
+            clients.held_bytes[client] = clients.held_bytes.get(client, 0) + held
+            clients.total_bytes += held
+            self._held = held
+
+    def hold(self, size: int) -> None:
+        """Count so many bytes more; those of a connection that has ended count no more.
+
+        Raises:
+            TooManyBytes: They don't count.
+        """
+        client = self._client
+        if client is None:
+            return
+        clients = self._clients
+        held = clients.held_bytes.get(client, 0) + size
+        if 0 < clients.most_bytes < held:
+            raise TooManyBytes(f"{clients.most_bytes:,} are allowed.")
+        if 0 < clients.most_total_bytes < clients.total_bytes + size:
+            raise ServerFull(f"{clients.most_total_bytes:,} are allowed.")
+        clients.held_bytes[client] = held
+        clients.total_bytes += size
+        self._held += size
+
+    def release(self, size: int) -> None:
+        """Count so many bytes less. What the connection's end has given back already isn't given back again."""
+        size = min(size, self._held)
+        if size:
+            assert self._client is not None
+            self._held -= size
+            clients = self._clients
+            clients.total_bytes -= size
+            _lower(clients.held_bytes, self._client, size)
 
     def end(self) -> None:
-        """Count it no more."""
+        """Count it no more, and none of its bytes."""
+        if self._client is None:
+            return
+        if self._held:
+            self.release(self._held)
         client, self._client = self._client, None
-        if client is not None:
-            self._open[client] -= 1
-            if not self._open[client]:
-                del self._open[client]
+        _lower(self._clients.connections, client, 1)
+
+
+def _lower(counts: dict[str, int], client: str, by: int) -> None:
+    left = counts[client] - by
+    if left:
+        counts[client] = left
+    else:
+        del counts[client]
+
+
+def connection_of(scope: Scope) -> Connection:
+    """The connection of a scope that has come through ConnectionLimit, to be counted by."""
+    connection: Connection = scope[_KEY]
+    return connection
 
 
 def count_as_admitted(scope: Scope) -> None:

@@ -16,6 +16,7 @@ from daglens.access import Unauthenticated
 from daglens.resolvers.live import LiveHub
 from daglens.server.answers import JSON_TYPE, refusal
 from daglens.server.connected import gone
+from daglens.server.connections import TooManyBytes, connection_of
 from daglens.server.gate import unknown
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
 from daglens.server.results import AnswerTooLarge, body_of, is_rejected, payload_of
@@ -64,6 +65,9 @@ class GraphQLOverHTTP:
             headers = {"allow": "POST"} if error.status == 405 else {}
             told_as = JSON_TYPE if media_type == EVENT_STREAM_TYPE else media_type
             return refusal(error.status, error.told_code, error.hint, headers=headers, media_type=told_as)
+        except TooManyBytes as error:
+            told_as = JSON_TYPE if media_type == EVENT_STREAM_TYPE else media_type
+            return refusal(error.status, error.code, str(error), headers={"retry-after": "1"}, media_type=told_as)
         except Unauthenticated as error:
             # The token has ended while the body was under way.
             return unknown(request.scope, error)
@@ -72,6 +76,7 @@ class GraphQLOverHTTP:
 
     async def _read(self, request: Request) -> GraphQLRequest:
         if request.method != "POST":
+            connection_of(request.scope).hold(len(request.scope["query_string"]))
             return GraphQLRequest.read_query_string(request.query_params)
         content_type, _, parameters = request.headers.get("content-type", "").partition(";")
         if content_type.strip().lower() != "application/json":
@@ -85,10 +90,14 @@ class GraphQLOverHTTP:
     async def _body(self, request: Request) -> bytes:
         most = self._served.settings.limits.max_body_bytes
         body = bytearray()
+        connection = connection_of(request.scope)
         async for part in request.stream():
             body += part
             if 0 < most < len(body):
                 raise BadRequest(f"The body is larger than {most} bytes.", status=413, code="BODY_TOO_LARGE")
+            if part:
+                # Given back when the request has been answered, or its stream has ended.
+                connection.hold(len(part))
         return bytes(body)
 
     async def _execute(self, request: Request, operation: GraphQLRequest, media_type: str) -> Response:

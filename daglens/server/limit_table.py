@@ -74,6 +74,13 @@ LIMITS: Final = (
         "TOO_MANY_CONNECTIONS",
         "HTTP status 429, for a socket's handshake too",
     ),
+    Limit(
+        "max_client_bytes",
+        "[bytes](#bytes) of one client's requests, bodies and messages held at once",
+        "TOO_MANY_BYTES",
+        "HTTP status 429; a socket is closed with 1013 when it is a message larger than 64 KiB",
+    ),
+    Limit("max_held_bytes", "the same, of all clients of a server process", "SERVER_FULL", "HTTP status 503; ditto"),
 )
 HEAD: Final = "| at most so many | key | default | code | |\n|---|---|---|---|---|\n"
 

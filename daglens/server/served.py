@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from prometheus_client import Gauge
+
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import LiveHub
 from daglens.server.admission import admission_of
+from daglens.server.connections import Clients
 from daglens.server.documents import TrustedDocuments
 from daglens.server.gatekeeping import documents_file, gate_of
 from daglens.server.live_results import LiveResults
@@ -31,6 +34,7 @@ class Served:
         calls: Calls of the instance's storages, with one limiter per storage.
         schema: What `/graphql` answers by.
         gate: Tells who asks.
+        clients: What each of them has open.
         documents: Tells which documents are executed.
         telemetry: Measures what is done.
         stopping: Set when the server is about to stop: event streams end now.
@@ -53,6 +57,13 @@ class Served:
             read_only=settings.read_only, limits=settings.limits, extensions=[measuring(self.telemetry)]
         )
         self.gate = gate_of(instance, settings)
+        limits = settings.limits
+        self.clients = Clients(limits.max_connections, limits.max_client_bytes, limits.max_held_bytes)
+        Gauge(
+            "daglens_held_bytes",
+            "Bytes of bodies and messages that come in, and of operations that have not ended",
+            registry=self.telemetry.metrics.registry,
+        ).set_function(lambda: self.clients.total_bytes)
         self.documents = TrustedDocuments(
             documents_file(instance, settings.documents),
             settings.documents_mode,

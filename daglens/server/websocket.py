@@ -13,7 +13,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from daglens.access import Unauthenticated
 from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import json_bytes
-from daglens.server.connections import TooManyConnections, count_as_admitted
+from daglens.server.connections import TooManyBytes, TooManyConnections, connection_of, count_as_admitted
 from daglens.server.dialects import Dialect, chosen
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
 from daglens.server.pushing import PUSH
@@ -76,6 +76,9 @@ class _Socket:
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._sending = asyncio.Lock()
+        self._connection = connection_of(websocket.scope)
+        self._unclaimed = 0
+        """Bytes of the message that is looked at, as long as no operation holds them."""
 
     async def speak(self) -> None:
         """Take messages until the client goes.
@@ -87,7 +90,7 @@ class _Socket:
         try:
             async with asyncio.timeout(self._served.settings.init_timeout_s) as timeout:
                 while True:
-                    await self._take(await self._receive())
+                    await self._hear(await self._receive())
                     if self._initialised:
                         timeout.reschedule(None)
         except TimeoutError:
@@ -100,22 +103,37 @@ class _Socket:
         if tasks := {*self._operations.values(), *self._ending}:
             await asyncio.wait(tasks)
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self) -> str:
         message = await self._websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1006))
-        text = message.get("text")
+        text: str | None = message.get("text")
         if text is None:
             raise _Closing(BAD_MESSAGE, "Messages must be text")
         if not self._initialised and len(text) > _MOST_INIT_CHARS:
             raise _Closing(BAD_MESSAGE, f"Until connection_init a message has at most {_MOST_INIT_CHARS:,} characters")
+        return text
+
+    async def _hear(self, text: str) -> None:
+        """Take one message. Its bytes count as long as it is looked at, or the operation goes on that it begins."""
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         try:
-            value = parse_json(text, "The message")
-        except BadRequest as error:
-            raise _Closing(BAD_MESSAGE, error.hint) from None
-        if not isinstance(value, dict) or not isinstance(value.get("type"), str):
-            raise _Closing(BAD_MESSAGE, "A message is a JSON object with a `type`")
-        return value
+            self._connection.hold(size)
+        except TooManyBytes as error:
+            message = _message_of(text)
+            id = message.get("id")
+            if not self._initialised or message["type"] != self._dialect.start or not isinstance(id, str):
+                raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}") from None
+            # It isn't counted: of what may wait long until it is sent, it is no part.
+            del message, text
+            await self._refuse(id, error.code, str(error))
+            return
+        self._unclaimed = size
+        try:
+            await self._take(_message_of(text))
+        finally:
+            self._connection.release(self._unclaimed)
+            self._unclaimed = 0
 
     async def _take(self, message: dict[str, Any]) -> None:
         kind = message["type"]
@@ -185,10 +203,12 @@ class _Socket:
             return
         task = asyncio.create_task(self._operate(id, operation), name=f"daglens-operation {id}")
         self._operations[id] = task
-        task.add_done_callback(self._forget(id))
+        size, self._unclaimed = self._unclaimed, 0
+        task.add_done_callback(self._forget(id, size))
 
-    def _forget(self, id: str) -> Callable[[asyncio.Task[None]], None]:
+    def _forget(self, id: str, size: int) -> Callable[[asyncio.Task[None]], None]:
         def forget(task: asyncio.Task[None]) -> None:
+            self._connection.release(size)
             self._ending.discard(task)
             if self._operations.get(id) is task:
                 del self._operations[id]
@@ -251,6 +271,16 @@ class _Socket:
             if self._websocket.application_state is not WebSocketState.CONNECTED:
                 raise WebSocketDisconnect(1006)
             await self._websocket.send_text(text)
+
+
+def _message_of(text: str) -> dict[str, Any]:
+    try:
+        value = parse_json(text, "The message")
+    except BadRequest as error:
+        raise _Closing(BAD_MESSAGE, error.hint) from None
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise _Closing(BAD_MESSAGE, "A message is a JSON object with a `type`")
+    return value
 
 
 def _id_of(message: dict[str, Any]) -> str:

@@ -151,6 +151,14 @@ CASES: dict[str, tuple[Case, str | dict[str, str]]] = {
         {HTTP: "400 BAD_REQUEST", SSE: "400 BAD_REQUEST"} | dict.fromkeys((TRANSPORT, LEGACY), "TOO_MANY_OPERATIONS"),
     ),
     "max_connections": (second_connection, "429 TOO_MANY_CONNECTIONS"),
+    "max_client_bytes": (
+        sends(RUNS + " " * 3000),
+        {HTTP: "429 TOO_MANY_BYTES", SSE: "429 TOO_MANY_BYTES"} | dict.fromkeys((TRANSPORT, LEGACY), "TOO_MANY_BYTES"),
+    ),
+    "max_held_bytes": (
+        sends(RUNS + " " * 3000),
+        {HTTP: "503 SERVER_FULL", SSE: "503 SERVER_FULL"} | dict.fromkeys((TRANSPORT, LEGACY), "SERVER_FULL"),
+    ),
 }
 LOW: dict[str, float] = {
     "max_document_chars": 300,
@@ -164,6 +172,8 @@ LOW: dict[str, float] = {
     "max_operation_s": 0.1,
     "max_operations": 1,
     "max_connections": 1,
+    "max_client_bytes": 2000,
+    "max_held_bytes": 2000,
 }
 
 
