@@ -68,7 +68,8 @@ def look_at_assets(folder: Path, needed: Sequence[str]) -> Finding:
 
 def _nearest(folder: Path) -> Path:
     """The folder, or what stands nearest above it while it isn't there."""
-    while not folder.is_dir() and folder != folder.parent:
+    # `Path.is_dir` raises below a folder that this user may not enter.
+    while not os.path.isdir(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 

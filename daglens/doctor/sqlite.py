@@ -12,24 +12,29 @@ from urllib.parse import quote
 from daglens.doctor.findings import Finding, ok, problem, warning
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.sql.revisions import REVISIONS
-from daglens.storage.sqlite.file_systems import refuse_network
+from daglens.storage.sqlite.file_systems import file_system_of, refuse_network
 
 _MAGIC = b"SQLite format 3\0"
 _WAL_VERSION = 2
 _BIG_WAL_BYTES = 1024**3
+_MEMORY_TYPES = frozenset({"ramfs", "tmpfs"})
 
 
 def look_at_sqlite(path: Path) -> Iterator[Finding]:
     """What is to be said of the file of runs and events."""
     yield _file_system(path)
-    if not path.exists():
-        yield ok("schema", f"{path} isn't there yet; the first run makes it.")
-        return
     try:
         with path.open("rb") as file:
             head = file.read(20)
+    except FileNotFoundError:
+        yield ok("schema", f"{path} isn't there yet; the first run makes it.")
+        return
     except OSError as error:
-        yield problem("wal", f"{path} can't be read: {error.strerror}.", "Give it to the user that daglens runs as.")
+        yield problem(
+            "wal",
+            f"{path} can't be read: {error.strerror}.",
+            "Give it, and the folders above it, to the user that daglens runs as.",
+        )
         return
     if head and not head.startswith(_MAGIC):
         yield problem(
@@ -47,6 +52,12 @@ def _file_system(path: Path) -> Finding:
         refuse_network(path.parent)
     except StorageUnavailable as error:
         return problem("file-system", str(error), "Change base_dir of run_storage and event_log_storage.")
+    if (kind := file_system_of(path.parent)) in _MEMORY_TYPES:
+        return warning(
+            "file-system",
+            f"{path.parent} is in this machine's memory ({kind}): the history goes with its next start.",
+            "Set base_dir of run_storage and event_log_storage to a folder on a disk, if it is to stay.",
+        )
     return ok("file-system", f"{path.parent} is on a disk of this machine.")
 
 

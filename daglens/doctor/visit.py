@@ -38,7 +38,7 @@ def _all(location: Callable[[], Location], say: Say) -> Iterator[Finding]:
     say("the configuration")
     try:
         where = location()
-        if where.home is not None and not where.home.exists():
+        if where.home is not None and not _is_there(where.home):
             yield warning(
                 "configuration",
                 f"{where.home} isn't there yet, and so neither is an instance.",
@@ -50,6 +50,13 @@ def _all(location: Callable[[], Location], say: Say) -> Iterator[Finding]:
     except ConfigError as error:
         for line in str(error).splitlines()[1:] or [str(error)]:
             yield problem("configuration", line, "Correct it in dagster.yaml; docs/configuration.md has every key.")
+        return
+    except OSError as error:
+        yield problem(
+            "configuration",
+            f"{error.filename or 'The folder'} can't be read: {error.strerror or error}.",
+            "Give it, and the folders above it, to the user that daglens runs as.",
+        )
         return
     except (InvalidHome, DaglensError) as error:
         yield problem("configuration", str(error), "Nothing else of the instance can be looked at until then.")
@@ -87,6 +94,15 @@ def _instance(instance: Instance, say: Say) -> Iterator[Finding]:
     yield from look_at_disks(folders)
     say("tokens")
     yield look_at_tokens(tokens_file(instance, None))
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether it exists. Unlike `Path.exists` of one that may not be looked at: that is an OSError in every Python."""
+    try:
+        folder.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _postgres(database: Any, config: Mapping[str, Any]) -> Iterator[Finding]:

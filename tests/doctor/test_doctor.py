@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +165,44 @@ def test_a_network_file_system_is_a_problem(home, monkeypatch):
     finding = look(home)["file-system"]
     assert finding.verdict is Verdict.PROBLEM
     assert "nfs4" in finding.found and "base_dir" in finding.advice
+
+
+def test_a_history_in_memory_is_a_warning(home, monkeypatch):
+    """A container whose folder is a tmpfs works, until it is started again."""
+    from daglens.doctor import sqlite
+
+    monkeypatch.setattr(sqlite, "file_system_of", lambda folder: "tmpfs")
+    finding = look(home)["file-system"]
+    assert finding.verdict is Verdict.WARNING
+    assert "tmpfs" in finding.found and "base_dir" in finding.advice
+
+
+@contextmanager
+def a_user_without_rights() -> Iterator[None]:
+    """Not root meanwhile, to whom every folder is open."""
+    was = os.geteuid()
+    os.seteuid(65534 if was == 0 else was)
+    try:
+        yield
+    finally:
+        os.seteuid(was)
+
+
+@pytest.mark.parametrize("closed", [".", "home", "home/history"])
+def test_what_may_not_be_read_is_a_problem_like_others(home, closed):
+    """The folder above the instance, its own, the database's: the doctor names what is closed, and goes on."""
+    look(home)  # imports what it takes: Python's own folders may be closed as well
+    home.parent.chmod(0o755)
+    folder = home.parent / closed
+    folder.chmod(0)
+    try:
+        with a_user_without_rights():
+            found = look(home)
+    finally:
+        folder.chmod(0o700)
+    problems = [finding for finding in found.values() if finding.verdict is Verdict.PROBLEM]
+    assert any("can't be read" in finding.found and str(home) in finding.found for finding in problems), found
+    assert all(finding.advice for finding in problems)
 
 
 def test_mistakes_in_the_configuration_are_all_listed(tmp_path):

@@ -41,17 +41,22 @@ def file_system_type(path: Path, mounts: str) -> str | None:
     return None if best is None else best[1]
 
 
+def file_system_of(folder: Path, mounts_file: Path = _MOUNTS) -> str | None:
+    """Type of the file system that a folder is on; None where the kernel doesn't tell (no /proc)."""
+    try:
+        mounts = mounts_file.read_text(errors="surrogateescape")
+    except OSError:
+        return None
+    return file_system_type(Path(os.path.realpath(folder)), mounts)
+
+
 def refuse_network(folder: Path, mounts_file: Path = _MOUNTS) -> None:
     """Refuse a folder on a network file system. Where the kernel doesn't tell (no /proc), every folder passes.
 
     Raises:
         StorageUnavailable: With a sentence that says what to do.
     """
-    try:
-        mounts = mounts_file.read_text(errors="surrogateescape")
-    except OSError:
-        return
-    kind = file_system_type(Path(os.path.realpath(folder)), mounts)
+    kind = file_system_of(folder, mounts_file)
     if kind in NETWORK_TYPES:
         raise StorageUnavailable(
             f"{folder} is on a network file system ({kind}), where a SQLite file that several processes write gets "
