@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daglens.server.admission import headers_of
-from daglens.server.answers import refusal
+from daglens.server.answers import refusal, refuse
 from daglens.server.settings import PREFIX
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -76,11 +76,8 @@ class AccessMiddleware:
         message = self._problem(scope, headers)
         if message is None:
             await self._app(_below(scope, self._prefix or _forwarded_prefix(headers)), receive, send)
-        elif scope["type"] == "websocket":
-            # Closed before it is accepted: the handshake is answered with 403.
-            await send({"type": "websocket.close", "code": 1008, "reason": message})
         else:
-            await refusal(403, "FORBIDDEN", message)(scope, receive, send)
+            await refuse(scope, receive, send, refusal(403, "FORBIDDEN", message))
 
     def _problem(self, scope: Scope, headers: dict[str, str]) -> str | None:
         host = address(headers.get("host", ""))

@@ -61,3 +61,15 @@ def refusal(
     `error_id`: under which the log has told of it already.
     """
     return Refusal(status, code, message, error_id or str(uuid4()), {"content-type": media_type, **(headers or {})})
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
+    """Answer a request, or the handshake of a socket, with a refusal.
+
+    Where the server in front can't say more to a handshake than 403 (it lacks ASGI's `websocket.http.response`), that
+    is all that is said.
+    """
+    if scope["type"] == "websocket" and "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": ""})
+    else:
+        await answer(scope, receive, send)

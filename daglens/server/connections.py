@@ -8,16 +8,14 @@ from functools import lru_cache
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
 
 from daglens.server.admission import admission_of, headers_of
-from daglens.server.answers import refusal
+from daglens.server.answers import refusal, refuse
 from daglens.server.receiving import RECEIVING
 from daglens.storage.errors import DaglensError
 
 _KEY: Final = "daglens.connection"
 _FREE: Final = frozenset({"/healthz", "/readyz"})
-_DENIAL: Final = "websocket.http.response"
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -234,10 +232,4 @@ def _name_of(scope: Scope) -> str | None:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: TooManyConnections) -> None:
     answer = refusal(429, error.code, str(error), headers={"retry-after": "1"})
-    if scope["type"] == "http":
-        await answer(scope, receive, send)
-    elif _DENIAL in scope.get("extensions", {}):
-        await WebSocket(scope, receive, send).send_denial_response(answer)
-    else:
-        # Closed before it is accepted: the handshake is answered with 403.
-        await send({"type": "websocket.close", "code": 1013, "reason": error.code})
+    await refuse(scope, receive, send, answer)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daglens.access import Unauthenticated
 from daglens.server.admission import Admission, AuthenticatorFailed, Gate, admit, headers_of, unauthenticated
-from daglens.server.answers import JSON_TYPE, refusal
+from daglens.server.answers import JSON_TYPE, refusal, refuse
 from daglens.server.pushing import PUSH
 from daglens.server.rules import Rule, key_for, rule_of
 from daglens.server.telemetry.request import note_route, note_who
@@ -41,7 +41,7 @@ class GateMiddleware:
         rule = rule_of(route)
         if rule is None:
             log.error("The route at %s has no rule: nobody is let in", scope["path"])
-            await _refuse(scope, receive, send, refusal(403, "FORBIDDEN", "This address is open to nobody."))
+            await refuse(scope, receive, send, refusal(403, "FORBIDDEN", "This address is open to nobody."))
             return
         if rule is Rule.VIEWER:
             try:
@@ -50,10 +50,10 @@ class GateMiddleware:
                     raise unauthenticated()
                 note_who(scope, identity.name)
             except AuthenticatorFailed as error:
-                await _refuse(scope, receive, send, refusal(503, error.code, str(error)))
+                await refuse(scope, receive, send, refusal(503, error.code, str(error)))
                 return
             except Unauthenticated as error:
-                await _refuse(scope, receive, send, unknown(scope, error))
+                await refuse(scope, receive, send, unknown(scope, error))
                 return
         if not self._gate.is_open:
             send = _Watched(scope, admission, send)
@@ -120,11 +120,3 @@ def unknown(scope: Scope, error: Unauthenticated) -> Response:
         headers={"www-authenticate": challenge, "cache-control": "no-store"},
         media_type=f"{_GRAPHQL_TYPE}; charset=utf-8" if _GRAPHQL_TYPE in accept else JSON_TYPE,
     )
-
-
-async def _refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:
-    if scope["type"] == "websocket":
-        # Closed before it is accepted: the handshake is answered with 403.
-        await send({"type": "websocket.close", "code": 1008, "reason": ""})
-    else:
-        await answer(scope, receive, send)

@@ -42,6 +42,13 @@ class PushingProtocol(WebSocketsSansIOProtocol):
             extensions[PUSH] = self.push
             extensions[RECEIVING] = self._receiving.count_by
 
+    async def send(self, message: Any) -> None:
+        """See ASGI."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            # It is refused, and has been told why. uvicorn 0.54 would log at level ERROR that it was not answered.
+            self.handshake_complete = True
+
     def push(self, text: bytes) -> bool:
         """Send a text message now; False, and nothing is sent, when the client hasn't read what went before, or when
         the socket isn't open."""

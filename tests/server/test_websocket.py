@@ -340,17 +340,24 @@ def test_error_members(socket: Socket, instance: Instance) -> None:
         assert [payload["data"]["runEvents"]["code"] for payload in socket.results()] == [code]
 
 
-def test_origins(serve: Serve) -> None:
-    """Pages of other origins can't open a socket; our own, listed ones and programs can."""
+def test_origins(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Pages of other origins can't open a socket, and are told why; our own, listed ones and programs can."""
+    caplog.set_level("INFO", "daglens.server")
     server = serve(allowed_origins=("https://front.example.org",))
     for origin in ("http://evil.example", "null", "http://127.0.0.1:1", "https://front.example.org.evil.example"):
         with pytest.raises(InvalidStatus) as refused, opened(server, origin=origin):
             pass
-        assert refused.value.response.status_code == 403
+        response = refused.value.response
+        assert response.status_code == 403
+        (error,) = json.loads(bytes(response.body))["errors"]
+        assert "--allowed-origin" in error["message"]
+        assert error["extensions"]["errorId"] in caplog.text
     for allowed in (None, server.url, "https://front.example.org"):
         with opened(server, origin=allowed) as socket:
             socket.start("{ version }")
             assert socket.result()["data"]["version"]
+    # A handshake that was refused is no fault of the server's.
+    assert [record for record in caplog.records if record.levelname in ("ERROR", "CRITICAL")] == []
 
 
 def test_foreign_host(shared_server: LiveServer) -> None:
