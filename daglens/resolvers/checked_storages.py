@@ -252,6 +252,15 @@ class _Logs(_Checked):
             self._refuse("read", f"no bytes from {start} on of {found.size_bytes}")
         return found
 
+    def latest_attempt(self, run_id: str, step_key: str) -> int:
+        if getattr(type(self._storage), "latest_attempt", None) in (None, ComputeLogManager.latest_attempt):
+            # By the list, which is looked at here.
+            return ComputeLogManager.latest_attempt(cast(ComputeLogManager, self), run_id, step_key)
+        found = self._ask("latest_attempt", int, lambda: self._storage.latest_attempt(run_id, step_key))
+        if found < 0:
+            self._refuse("latest_attempt", f"attempt {found}")
+        return found
+
     def list(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[LogFile]]:
         found = self._ask("list", Mapping[str, Sequence[LogFile]], lambda: self._storage.list(run_ids))
         self._keyed("list", run_ids, found)

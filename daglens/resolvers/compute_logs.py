@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 from daglens.resolvers import cursors, log_text, missing_logs, urls
 from daglens.resolvers.context import RequestContext
@@ -25,7 +24,23 @@ from daglens.storage.records import (
     RunRecord,
 )
 
-T = TypeVar("T")
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a stream's text is read by.
+
+    Attributes:
+        attempt: None: the latest that has a log when it is read.
+        run_ended: Nobody writes to it any more, whether it was closed or not.
+        shared: The run has a log that several steps share; None: nobody has looked.
+    """
+
+    run_id: str
+    step_key: str
+    attempt: int | None
+    io: ComputeIO
+    run_ended: bool
+    shared: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,20 +48,15 @@ class Stream:
     """One stream of one attempt of a step; without a location nothing was captured that this server sees.
 
     Attributes:
-        run_ended: Nobody writes to it any more, whether it was closed or not.
         truncated: More was, or may have been, written than is kept.
-        shared: The run has a log that several steps share.
     """
 
-    key: LogKey
-    io: ComputeIO
-    run_ended: bool
+    text: Text
     location: str | None
     size_bytes: int
     complete: bool
     truncated: bool
     download_url: str | None
-    shared: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,14 @@ async def of_run(context: RequestContext, run: RunRecord) -> list[StepLog]:
     return [_step_log(context, run, files, step_key, None) for step_key in sorted(step_keys)]
 
 
+def text_of_step(run: RunRecord, step_key: str, attempt: int | None, io: ComputeIO) -> Text:
+    """The text of one stream of a step, for those who want to know nothing else of its log; `attempt` None: the latest.
+
+    Nothing is listed before it is read.
+    """
+    return Text(run.run_id, step_key, attempt, io, run.status.is_final)
+
+
 async def of_step(context: RequestContext, run: RunRecord, step_key: str, attempt: int | None) -> StepLog:
     """The log of one step; `attempt` None means the latest. A step without one has a log too, whose streams say so.
 
@@ -122,66 +140,68 @@ def _step_log(
 def _stream(
     context: RequestContext, run: RunRecord, key: LogKey, io: ComputeIO, file: LogFile | None, shared: bool
 ) -> Stream:
-    ended = run.status.is_final
+    text = Text(key.run_id, key.step_key, key.attempt, io, run.status.is_final, shared)
     if file is None:
-        return Stream(key, io, ended, None, 0, False, False, None, shared)
+        return Stream(text, None, 0, False, False, None)
     return Stream(
-        key=key,
-        io=io,
-        run_ended=ended,
+        text=text,
         location=file.location,
         size_bytes=file.size_bytes,
         complete=file.complete,
-        truncated=file.truncated or (ended and not file.complete),
+        truncated=file.truncated or (text.run_ended and not file.complete),
         download_url=urls.log_url(context.url_prefix, key, io),
-        shared=shared,
     )
 
 
-async def chunk(context: RequestContext, stream: Stream, after: str | None, max_bytes: int) -> Chunk:
+async def chunk(context: RequestContext, text: Text, after: str | None, max_bytes: int) -> Chunk:
     """The text behind a cursor (None: from the beginning), of at most `max_bytes` bytes.
 
     Raises:
         InvalidCursor, LogUnavailable, StorageUnavailable
     """
-    start = 0 if after is None else _offset(stream, after)
+    place = None if after is None else _place(text, after)
     most = chunk_bytes(max_bytes)
-    found = await _ask(context, stream, lambda storage: storage.read(stream.key, stream.io, start, most))
-    _check_offset(start, found)
-    end = start + len(found.data)
-    at_end = end >= found.size_bytes and (found.complete or stream.run_ended)
-    return _chunk(stream, start, found.data, at_end, found, end)
+
+    def read(storage: ComputeLogManager, key: LogKey) -> Chunk:
+        start = 0 if place is None else _offset(key, place)
+        found = storage.read(key, text.io, start, most)
+        _check_offset(start, found)
+        end = start + len(found.data)
+        at_end = end >= found.size_bytes and (found.complete or text.run_ended)
+        return _chunk(key, text.io, start, found.data, at_end, found, end)
+
+    return await _ask(context, text, read)
 
 
-async def tail(context: RequestContext, stream: Stream, before: str | None, max_bytes: int) -> Chunk:
+async def tail(context: RequestContext, text: Text, before: str | None, max_bytes: int) -> Chunk:
     """The last lines before a cursor (None: of the whole), within `max_bytes` bytes.
 
     Raises:
         InvalidCursor, LogUnavailable, StorageUnavailable
     """
-    border = None if before is None else _offset(stream, before)
+    place = None if before is None else _place(text, before)
     most = chunk_bytes(max_bytes)
 
-    def read(storage: ComputeLogManager) -> tuple[int, int, LogBytes]:
-        end = storage.read(stream.key, stream.io, 0, 0).size_bytes if border is None else border
+    def read(storage: ComputeLogManager, key: LogKey) -> Chunk:
+        end = storage.read(key, text.io, 0, 0).size_bytes if place is None else _offset(key, place)
         start = log_text.tail_read_start(end, most)
-        return start, end, storage.read(stream.key, stream.io, start, end - start)
+        found = storage.read(key, text.io, start, end - start)
+        _check_offset(end, found)
+        begin = log_text.tail_start(found.data, start, most)
+        at_end = place is not None or (end >= found.size_bytes and (found.complete or text.run_ended))
+        return _chunk(key, text.io, start + begin, found.data[begin:], at_end, found, end)
 
-    read_start, end, found = await _ask(context, stream, read)
-    _check_offset(end, found)
-    begin = log_text.tail_start(found.data, read_start, most)
-    at_end = border is not None or (end >= found.size_bytes and (found.complete or stream.run_ended))
-    return _chunk(stream, read_start + begin, found.data[begin:], at_end, found, end)
+    return await _ask(context, text, read)
 
 
-def _chunk(stream: Stream, start: int, data: bytes, at_end: bool, found: LogBytes, read_to: int) -> Chunk:
+def _chunk(key: LogKey, io: ComputeIO, start: int, data: bytes, at_end: bool, found: LogBytes, read_to: int) -> Chunk:
     decoded = log_text.decode_chunk(data, at_end)
     end = start + decoded.consumed_bytes
     return Chunk(
-        attempt=stream.key.attempt,
+        attempt=key.attempt,
         data=decoded.text,
-        start_cursor=cursors.log_cursor(stream.key, stream.io, start),
-        cursor=cursors.log_cursor(stream.key, stream.io, end),
+        start_cursor=cursors.log_cursor(key, io, start),
+        cursor=cursors.log_cursor(key, io, end),
         # A character that is not whole yet is not "more": asking again at once would give nothing.
         has_more=read_to < found.size_bytes,
         complete=found.complete and end >= found.size_bytes,
@@ -191,10 +211,13 @@ def _chunk(stream: Stream, start: int, data: bytes, at_end: bool, found: LogByte
     )
 
 
-def _offset(stream: Stream, cursor: str) -> int:
-    place = cursors.parse_log_cursor(cursor, stream.key.run_id, stream.key.step_key, stream.io)
-    if place.attempt != stream.key.attempt:
-        raise InvalidCursor(f"It belongs to attempt {place.attempt}; this is attempt {stream.key.attempt}.")
+def _place(text: Text, cursor: str) -> cursors.LogPlace:
+    return cursors.parse_log_cursor(cursor, text.run_id, text.step_key, text.io)
+
+
+def _offset(key: LogKey, place: cursors.LogPlace) -> int:
+    if place.attempt != key.attempt:
+        raise InvalidCursor(f"It belongs to attempt {place.attempt}; this is attempt {key.attempt}.")
     return place.offset
 
 
@@ -203,15 +226,35 @@ def _check_offset(offset: int, found: LogBytes) -> None:
         raise InvalidCursor(f"It names byte {offset}; the log has {found.size_bytes}.")
 
 
-async def _ask(context: RequestContext, stream: Stream, call: Callable[[ComputeLogManager], T]) -> T:
-    """Ask the storage, which may know of logs that it didn't list."""
-    key = stream.key
-    if not is_name(key.step_key) or not 1 <= key.attempt <= MAX_SEQ:
+async def _ask(context: RequestContext, text: Text, read: Callable[[ComputeLogManager, LogKey], Chunk]) -> Chunk:
+    """Read a stream, which the storage may know of though it didn't list it. All of it in one call: each is a way to
+    another thread and back."""
+    if not is_name(text.step_key) or (text.attempt is not None and not 1 <= text.attempt <= MAX_SEQ):
         raise LogUnavailable(LogUnavailableReason.NOT_CAPTURED, "No step can have this key or attempt.")
+
+    key = LogKey(text.run_id, text.step_key, text.attempt or 1)
+
+    def call(storage: ComputeLogManager) -> Chunk:
+        nonlocal key
+        if text.attempt is None:
+            # Where the reason is known why nothing can be listed, reading gives it.
+            with suppress(LogUnavailable):
+                key = LogKey(key.run_id, key.step_key, max(1, storage.latest_attempt(key.run_id, key.step_key)))
+        return read(storage, key)
+
     try:
         return await context.calls.compute_logs(call)
     except LogUnavailable as error:
         told = await missing_logs.explained(context.calls, key, error)
-        if told is error and error.reason == LogUnavailableReason.NOT_CAPTURED and stream.shared:
+        if told is error and error.reason == LogUnavailableReason.NOT_CAPTURED and await _is_shared(context, text):
             told = missing_logs.in_shared_log(key, error)
         raise told from error
+
+
+async def _is_shared(context: RequestContext, text: Text) -> bool:
+    if text.shared is not None:
+        return text.shared
+    with suppress(LogUnavailable):
+        files = await context.loaders.log_files.get(text.run_id)
+        return any(file.key.step_key == PROCESS_STEP_KEY for file in files)
+    return False

@@ -14,6 +14,7 @@ MIN_CHUNK_BYTES = 4
 
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 _LONGEST_BEGUN = 3
+_PIECE_BYTES = 16_384
 
 
 class Decoded(NamedTuple):
@@ -39,9 +40,31 @@ def decode_chunk(data: bytes, at_end: bool) -> Decoded:
         return Decoded(*codecs.utf_8_decode(data, "strict", at_end), 0)
     except UnicodeDecodeError:
         pass
-    text, consumed = codecs.utf_8_decode(data, "surrogateescape", at_end)
-    text, invalid = _ESCAPED_BYTE.subn("\ufffd", text)
-    return Decoded(text, consumed, invalid)
+    return _decode_pieces(data, at_end)
+
+
+def _decode_pieces(data: bytes, at_end: bool) -> Decoded:
+    """The same by small pieces, most of which may be UTF-8 all through.
+
+    A stray byte costs a hundred times as much as another, and other threads wait while one is looked for in C: 4 MiB of
+    nothing else held them up for 230 ms.
+    """
+    texts, at, invalid = [], 0, 0
+    while at < len(data):
+        piece = data[at : at + _PIECE_BYTES]
+        is_last = at + len(piece) == len(data)
+        final = at_end and is_last
+        try:
+            text, consumed = codecs.utf_8_decode(piece, "strict", final)
+        except UnicodeDecodeError:
+            text, consumed = codecs.utf_8_decode(piece, "surrogateescape", final)
+            text, stray = _ESCAPED_BYTE.subn("\ufffd", text)
+            invalid += stray
+        texts.append(text)
+        at += consumed
+        if is_last:
+            break
+    return Decoded("".join(texts), at, invalid)
 
 
 def tail_read_start(end: int, max_bytes: int) -> int:

@@ -11,7 +11,9 @@ from daglens.schema.enums import ComputeIO, LogUnavailableReason
 from daglens.schema.errors import Error, InvalidCursorError, RunNotFoundError
 from daglens.schema.info import Info
 from daglens.schema.scalars import BigInt, Cursor
+from daglens.schema.selection import selected
 from daglens.storage.errors import LogUnavailable, RunNotFound
+from daglens.storage.records import RunRecord
 
 
 @strawberry.type(
@@ -68,7 +70,7 @@ def chunk_error(error: LogUnavailable | RunNotFound | InvalidCursor) -> ComputeL
 
 @strawberry.type(description="Stdout or stderr of one attempt of a step.")
 class ComputeLogFile:
-    stream: strawberry.Private[compute_logs.Stream]
+    text: strawberry.Private[compute_logs.Text]
     io_type: ComputeIO = strawberry.field(description="Which stream.")
     path: str | None = strawberry.field(
         description="Where the log is kept, as the storage names it; null when nothing was captured."
@@ -93,7 +95,7 @@ class ComputeLogFile:
         max_bytes: Annotated[int, strawberry.argument(description="How much of the file is read, in bytes.")] = 1048576,
     ) -> ComputeLogChunkOrError:
         try:
-            return chunk_object(await compute_logs.chunk(info.context, self.stream, given(after), max_bytes))
+            return chunk_object(await compute_logs.chunk(info.context, self.text, given(after), max_bytes))
         except (LogUnavailable, RunNotFound, InvalidCursor) as error:
             return chunk_error(error)
 
@@ -110,7 +112,7 @@ class ComputeLogFile:
         ] = strawberry.UNSET,
     ) -> ComputeLogChunkOrError:
         try:
-            return chunk_object(await compute_logs.tail(info.context, self.stream, given(before), max_bytes))
+            return chunk_object(await compute_logs.tail(info.context, self.text, given(before), max_bytes))
         except (LogUnavailable, RunNotFound, InvalidCursor) as error:
             return chunk_error(error)
 
@@ -129,6 +131,29 @@ class ComputeLog:
     stderr: ComputeLogFile = strawberry.field(description="Standard error.")
 
 
+_OF_TEXT = frozenset({"chunkOrError", "tailOrError"})
+_TOLD_UNREAD = frozenset({"__typename", "runId", "stepKey", "stdout", "stderr"})
+_TOLD_UNREAD_OF_FILE = frozenset({"__typename", "ioType"}) | _OF_TEXT
+
+
+def text_object(info: Info, run: RunRecord, step_key: str, attempt: int | None) -> ComputeLog | None:
+    """The object of a step's log where no more is selected of it than one piece of text: nothing is read for it yet.
+
+    None: more is selected.
+    """
+    # What isn't selected is made up.
+    if not selected(info) <= _TOLD_UNREAD:
+        return None
+    of_stdout, of_stderr = selected(info, "stdout"), selected(info, "stderr")
+    if len(of_stdout & _OF_TEXT) + len(of_stderr & _OF_TEXT) != 1 or not of_stdout | of_stderr <= _TOLD_UNREAD_OF_FILE:
+        return None
+    stdout, stderr = (
+        compute_logs.Stream(compute_logs.text_of_step(run, step_key, attempt, io), None, 0, False, False, None)
+        for io in (ComputeIO.STDOUT, ComputeIO.STDERR)
+    )
+    return log_object(compute_logs.StepLog(run.run_id, step_key, attempt or 0, 0, stdout, stderr))
+
+
 def log_object(log: compute_logs.StepLog) -> ComputeLog:
     """The object of a step's log."""
     return ComputeLog(
@@ -143,8 +168,8 @@ def log_object(log: compute_logs.StepLog) -> ComputeLog:
 
 def _file(stream: compute_logs.Stream) -> ComputeLogFile:
     return ComputeLogFile(
-        stream=stream,
-        io_type=stream.io,
+        text=stream.text,
+        io_type=stream.text.io,
         path=stream.location,
         size_bytes=BigInt(stream.size_bytes),
         complete=stream.complete,

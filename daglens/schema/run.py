@@ -1,6 +1,6 @@
 """Runs: the type, its pages and result unions."""
 
-from typing import Annotated, Union
+from typing import Annotated, Union, cast
 
 import strawberry
 
@@ -8,7 +8,7 @@ from daglens.resolvers import artifacts, compute_logs, events, steps
 from daglens.schema import artifact
 from daglens.schema.arguments import given
 from daglens.schema.artifact import ArtifactPage
-from daglens.schema.compute_log import ComputeLog, log_object
+from daglens.schema.compute_log import ComputeLog, log_object, text_object
 from daglens.schema.enums import EventsOrder, RunStatus
 from daglens.schema.errors import InvalidCursorError, InvalidFilterError, RunNotFoundError
 from daglens.schema.event import EventFilter, EventPage
@@ -18,6 +18,10 @@ from daglens.schema.run_parts import RunStats, StepStats, Tag
 from daglens.schema.scalars import JSON, Cursor, DateTime
 from daglens.schema.step_objects import step_object
 from daglens.storage.records import RunRecord
+
+
+async def _log_of_step(info: Info, run: RunRecord, step_key: str, attempt: int | None) -> ComputeLog:
+    return log_object(await compute_logs.of_step(info.context, run, step_key, attempt))
 
 
 @strawberry.type(description="One execution of a pipeline.")
@@ -90,7 +94,7 @@ class Run:
         description="Output of one step. A step without any has a log too, whose files say why there is nothing to "
         "read."
     )
-    async def compute_log(
+    def compute_log(
         self,
         info: Info,
         step_key: Annotated[str, strawberry.argument(description="The step.")],
@@ -98,7 +102,9 @@ class Run:
             int | None, strawberry.argument(description="Number of the attempt, from 1; the latest when null.")
         ] = strawberry.UNSET,
     ) -> ComputeLog | None:
-        return log_object(await compute_logs.of_step(info.context, self.record, step_key, given(attempt)))
+        unread = text_object(info, self.record, step_key, given(attempt))
+        # A value at once where there is one: to wait for it costs more than to make it.
+        return unread or cast("ComputeLog", _log_of_step(info, self.record, step_key, given(attempt)))
 
     @strawberry.field(description="Files below the run's folder of the artifact storage, in order of path.")
     async def artifacts(

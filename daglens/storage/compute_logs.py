@@ -13,8 +13,18 @@ from typing import Any, ClassVar, Self
 
 from daglens.storage.contract import ComputeLogManager, LogCapture, NoConfig
 from daglens.storage.errors import InvalidName, LogClosed, LogGap, LogUnavailable
-from daglens.storage.log_files import TRUNCATED, Mark, listed, log_name, mark_name, read_mark, step_key_file
+from daglens.storage.log_files import (
+    TRUNCATED,
+    LatestAttempts,
+    Mark,
+    listed,
+    log_name,
+    mark_name,
+    read_mark,
+    step_key_file,
+)
 from daglens.storage.log_places import LogPlace, LogPlaceKind
+from daglens.storage.names import check_name, file_name
 from daglens.storage.records import ComputeIO, Health, LogBytes, LogFile, LogKey, LogUnavailableReason
 from daglens.storage.run_folders import RunFolders, base_folder, replace, unavailable, write_once
 
@@ -41,6 +51,7 @@ class LocalComputeLogManager(ComputeLogManager):
     def __init__(self, base_dir: str | os.PathLike[str]) -> None:
         """`base_dir` is made when the first log is."""
         self._folders = RunFolders(Path(base_dir), "compute_logs")
+        self._latest_attempts = LatestAttempts()
 
     @classmethod
     def from_config(cls, config: LocalComputeLogConfig, home: Path) -> Self:
@@ -134,6 +145,17 @@ class LocalComputeLogManager(ComputeLogManager):
             except OSError as error:
                 raise unavailable(error) from error
         return found
+
+    def latest_attempt(self, run_id: str, step_key: str) -> int:
+        """See ComputeLogManager."""
+        try:
+            folder, step_name = self._folders.path(run_id), file_name(check_name(step_key, "step key"))
+        except InvalidName:
+            return 0
+        try:
+            return self._latest_attempts.of(os.fspath(folder)).get(step_name, 0)
+        except OSError as error:
+            raise unavailable(error) from error
 
     def mark_complete(self, key: LogKey, io: ComputeIO, *, truncated: bool = False) -> None:
         """See ComputeLogManager. A stream that has no file gets an empty one; `truncated` is never taken back."""

@@ -398,6 +398,17 @@ class ComputeLogManager(Storage, Protocol):
         """
         ...
 
+    def latest_attempt(self, run_id: str, step_key: str) -> int:
+        """The latest attempt of the step that has a log, as `list` tells it; 0: none has one.
+
+        For those who want nothing but the text of a step. Worth an own answer where it can be told sooner than a list.
+
+        Raises:
+            LogUnavailable: As `list`.
+        """
+        files = self.list([run_id]).get(run_id, ())
+        return max((file.key.attempt for file in files if file.key.step_key == step_key), default=0)
+
     @abstractmethod
     def mark_complete(self, key: LogKey, io: ComputeIO, *, truncated: bool = False) -> None:
         """Close a stream without new bytes. May be called twice."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,10 @@ _ATTEMPT = re.compile(r"(.+)~([2-9]|[1-9][0-9]{1,9})")
 _COMPLETE = ".complete"
 _STEP_KEY = ".step-key"
 TRUNCATED = "truncated"
+
+_SETTLED_NS = 2_000_000_000
+_MOST_KEPT = 64
+"""Folders, of runs that are looked at now."""
 
 
 class Mark(NamedTuple):
@@ -69,7 +74,7 @@ def read_mark(folder: Path, key: LogKey, io: ComputeIO) -> Mark:
     for mark in (mark_name(name), bare):
         if mark is not None:
             try:
-                found = os.stat(folder / mark)
+                found = os.stat(os.path.join(folder, mark))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             return Mark(True, mark != bare and found.st_size > 0)
@@ -90,14 +95,68 @@ def listed(run_id: str, folder: Path) -> list[LogFile]:
     return sorted(_log_files(run_id, folder, found), key=_order)
 
 
+class LatestAttempts:
+    """The latest attempt of each step that has a log in a folder, by the name of the step in its files' names.
+
+    A folder is gone through again only once it has changed: who follows a step of a run with a thousand others asks
+    again and again, and each entry costs a system call.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[tuple[int, int, int], Mapping[str, int]]] = {}
+
+    def of(self, folder: str) -> Mapping[str, int]:
+        """Empty for a folder that is missing.
+
+        Raises:
+            OSError: The folder can't be read.
+        """
+        try:
+            # To open it is what makes a network file system ask for its present state; `stat` may tell an old one.
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        try:
+            state = os.fstat(fd)
+            version = (state.st_dev, state.st_ino, state.st_ctime_ns)
+            kept = self._kept.get(folder)
+            if kept is not None and kept[0] == version:
+                return kept[1]
+            found = _latest_attempts(fd)
+        finally:
+            os.close(fd)
+        # What changes within one tick of a file system's clock leaves no trace in its times.
+        if time.time_ns() - state.st_ctime_ns > _SETTLED_NS:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[folder] = version, found
+        return found
+
+
+def _latest_attempts(fd: int) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    with os.scandir(fd) as entries:
+        for entry in entries:
+            stem, suffix = os.path.splitext(entry.name)
+            if suffix in _IO_OF and entry.is_file(follow_symlinks=False):
+                step_name, attempt = _step_and_attempt(stem)
+                if found.get(step_name, 0) < attempt <= MAX_ATTEMPT:
+                    found[step_name] = attempt
+    return found
+
+
+def _step_and_attempt(stem: str) -> tuple[str, int]:
+    numbered = _ATTEMPT.fullmatch(stem)
+    return (stem, 1) if numbered is None else (numbered[1], int(numbered[2]))
+
+
 def _log_files(run_id: str, folder: Path, found: dict[str, os.DirEntry[str]]) -> Iterator[LogFile]:
     for name, entry in found.items():
         stem, suffix = os.path.splitext(name)
         io = _IO_OF.get(suffix)
         if io is None:
             continue
-        numbered = _ATTEMPT.fullmatch(stem)
-        step_name, attempt = (stem, 1) if numbered is None else (numbered[1], int(numbered[2]))
+        step_name, attempt = _step_and_attempt(stem)
         step_key = _step_key(folder, step_name, found)
         if step_key is None or attempt > MAX_ATTEMPT:
             continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
+from daglens.resolvers import log_text
 from daglens.storage import event_types as et
 from daglens.storage.errors import LogUnavailable
 from daglens.storage.records import ComputeIO, LogKey, LogUnavailableReason
@@ -225,6 +227,71 @@ async def test_output_in_a_shared_log(api: Api, logs: LogsInMemory) -> None:
     write(logs, b"x", "(process)")
     assert "(process)" in (await chunk(api))["message"]
     assert (await chunk(api, step="(process)"))["data"] == "x"
+
+
+ONE_TEXT = """
+query Text($step: String! = "a", $attempt: Int, $after: Cursor, $rest: Boolean! = false) {
+  runOrError(runId: "r") { ... on Run { computeLog(stepKey: $step, attempt: $attempt) {
+    __typename runId stepKey attempt @include(if: $rest)
+    stdout { ioType path @include(if: $rest) chunkOrError(after: $after) { ...Chunk } }
+  } } }
+}
+fragment Chunk on ComputeLogChunkOrError {
+  __typename
+  ... on ComputeLogChunk { attempt data startCursor cursor hasMore complete invalidBytes startByte endByte }
+  ... on ComputeLogUnavailableError { code message reason }
+  ... on Error { code message }
+}
+"""
+
+
+async def test_one_text_is_read_in_one_call(api: Api, logs: LogsInMemory) -> None:
+    """Where nothing but one text of a log is selected nothing is read for the rest; its text is the same as with it."""
+    for attempt in (1, 2):
+        write(logs, f"attempt {attempt} \xe4".encode("latin-1"), attempt=attempt, complete=True)
+    write(logs, b"x", "(process)")
+    place = (await chunk(api, attempt=1))["cursor"]
+    questions: list[dict[str, Any]] = [{}, {"attempt": 1}, {"attempt": 1, "after": place}, {"after": place}]
+    questions += [{"attempt": 3}, {"step": "b"}, {"step": "\0"}, {"attempt": 0}, {"after": "nonsense"}]
+    for given in questions:
+        api.forget()
+        found = (await api.get(ONE_TEXT, **given))["runOrError"]["computeLog"]
+        calls = api.logs.called[:]
+        told = (await api.get(ONE_TEXT, rest=True, **given))["runOrError"]["computeLog"]
+        del told["attempt"], told["stdout"]["path"]
+        assert found == told
+        if found["stdout"]["chunkOrError"]["__typename"] == "ComputeLogChunk":
+            assert calls == (["read"] if "attempt" in given else ["list", "read"])
+
+
+async def test_two_texts_share_a_listing(api: Api, logs: LogsInMemory) -> None:
+    """Which attempt is the latest is asked once for all texts of a log."""
+    write(logs, b"x")
+    api.forget()
+    data = await api.get(
+        """{ runOrError(runId: "r") { ... on Run { computeLog(stepKey: "a") {
+             stdout { tailOrError { ... on ComputeLogChunk { data } } }
+             stderr { chunkOrError { ... on ComputeLogChunk { data } } } } } } }"""
+    )
+    found = data["runOrError"]["computeLog"]
+    assert (found["stdout"]["tailOrError"]["data"], found["stderr"]["chunkOrError"]["data"]) == ("x", "")
+    assert api.logs.called.count("list") == 1
+
+
+async def test_text_is_made_off_the_event_loop(api: Api, logs: LogsInMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log of nothing but stray bytes takes a while to read as text: whoever waits for something else goes on."""
+    write(logs, b"\xff" * 100)
+    threads = []
+    decode = log_text.decode_chunk
+
+    def noting(data: bytes, at_end: bool) -> log_text.Decoded:
+        threads.append(threading.current_thread())
+        return decode(data, at_end)
+
+    monkeypatch.setattr(log_text, "decode_chunk", noting)
+    assert (await chunk(api))["invalidBytes"] == 100
+    assert (await tail(api))["invalidBytes"] == 100
+    assert threads and threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize("runs", [1, 30])

@@ -40,6 +40,7 @@ LOG_FAULTS = [
     (broken_logs.ListsInOrderOfNames, compute_logs.LogListing, "test_order"),
     (broken_logs.ListsTheLastAttempt, compute_logs.LogListing, "test_order"),
     (broken_logs.ListsOnePage, compute_logs.LogListing, "test_many"),
+    (broken_logs.KeepsTheLatestAttempt, compute_logs.LogListing, "test_the_latest_attempt"),
     (broken_logs.LeavesMarks, compute_logs.LogDeletion, "test_a_log_made_anew_remembers_nothing"),
     (broken_logs.DeletesByPrefix, compute_logs.LogDeletion, "test_other_runs_stay"),
     (broken_logs.NamesAsTheyCome, compute_logs.LogHostileNames, "test_each_name_is_kept_apart"),

@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from daglens.storage import log_files
 from daglens.storage.compute_logs import LocalComputeLogConfig, LocalComputeLogManager, NoOpComputeLogManager
 from daglens.storage.contract import ComputeLogManager, NoConfig
 from daglens.storage.errors import InvalidName, LogClosed, LogUnavailable, StorageUnavailable
@@ -169,6 +171,65 @@ def test_files_that_are_no_logs_are_not_listed(logs: LocalComputeLogManager, bas
     with pytest.raises(LogUnavailable) as unavailable:
         logs.read(LogKey("run", "link"), OUT, 0, 100)
     assert unavailable.value.reason == LogUnavailableReason.NOT_CAPTURED
+
+
+def test_the_latest_attempt_leaves_out_what_is_no_log(logs: LocalComputeLogManager, base: Path, tmp_path: Path):
+    """As the list does: folders, links, numbers that no attempt can have."""
+    logs.append(LogKey("r", "a", 3), ComputeIO.STDOUT, 0, b"x")
+    folder = base / "r" / "compute_logs"
+    (folder / "a~4.out").mkdir()
+    (folder / "a~5.out").symlink_to(tmp_path)
+    for name in ("a~6.txt", "a~7.out.complete", "a~2147483648.out", "a~01.out"):
+        (folder / name).touch()
+    assert {file.key.attempt for file in logs.list(["r"])["r"] if file.key.step_key == "a"} == {3}
+    assert logs.latest_attempt("r", "a") == 3
+
+
+@pytest.fixture
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry for each folder that is gone through."""
+    found: list[int] = []
+    scandir = os.scandir
+
+    def noting(fd: int) -> Any:
+        found.append(fd)
+        return scandir(fd)
+
+    monkeypatch.setattr(os, "scandir", noting)
+    return found
+
+
+def test_a_folder_is_gone_through_again_only_once_it_has_changed(
+    logs: LocalComputeLogManager, scans: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever follows a step asks again and again: a system call for each entry would be paid each time."""
+    monkeypatch.setattr(log_files, "_SETTLED_NS", -(10**18))  # as if some time had passed since the change
+    for attempt in (1, 2, 3):
+        logs.append(LogKey("r", "a", attempt), ComputeIO.STDOUT, 0, b"x")
+        assert [logs.latest_attempt("r", "a") for _ in range(3)] == [attempt] * 3
+        logs.append(LogKey("r", "a", attempt), ComputeIO.STDOUT, 1, b"y")
+        assert logs.latest_attempt("r", "b") == 0
+        assert len(scans) == attempt
+
+
+def test_what_is_known_of_folders_is_bounded(logs: LocalComputeLogManager, monkeypatch: pytest.MonkeyPatch):
+    """However many runs are looked at."""
+    monkeypatch.setattr(log_files, "_SETTLED_NS", -(10**18))
+    monkeypatch.setattr(log_files, "_MOST_KEPT", 3)
+    for run in range(10):
+        logs.append(LogKey(f"r{run}", "a"), ComputeIO.STDOUT, 0, b"x")
+        assert logs.latest_attempt(f"r{run}", "a") == 1
+        assert len(logs._latest_attempts._kept) <= 3
+
+
+def test_a_folder_that_has_just_changed_is_gone_through_again(
+    logs: LocalComputeLogManager, scans: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """A second change within one tick of the file system's clock would not be seen in the folder's times."""
+    monkeypatch.setattr(log_files, "_SETTLED_NS", 10**18)
+    logs.append(LogKey("r", "a"), ComputeIO.STDOUT, 0, b"x")
+    assert [logs.latest_attempt("r", "a") for _ in range(3)] == [1, 1, 1]
+    assert len(scans) == 3
 
 
 def test_processes_that_append_at_once(tmp_path: Path, base: Path):

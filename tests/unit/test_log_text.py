@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from daglens.resolvers import log_text
 from daglens.resolvers.log_text import (
     MIN_CHUNK_BYTES,
     Decoded,
@@ -86,6 +87,18 @@ def test_chunks_of_any_size_add_up_to_the_whole(log: bytes, chunk_bytes: int):
     """Concatenated chunks are the text of the whole log, and their counts of invalid bytes add up."""
     text, invalid, _ = read_whole(log, chunk_bytes)
     assert (text, invalid) == plain(log)
+
+
+@given(logs, st.integers(min_value=MIN_CHUNK_BYTES, max_value=9), st.booleans())
+@example(b"a" * 8 + "€".encode() + b"\xff", 9, True)
+def test_small_pieces_of_a_chunk_add_up_to_it(log: bytes, piece_bytes: int, at_end: bool):
+    """A chunk with stray bytes is read by pieces, whatever their size; what the end may have cut is left."""
+    whole = decode_chunk(log, at_end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(log_text, "_PIECE_BYTES", piece_bytes)
+        assert decode_chunk(log, at_end) == whole
+    assert plain(log)[0].startswith(whole.text)
+    assert len(log) - whole.consumed_bytes <= (0 if at_end else 3)
 
 
 @given(logs)

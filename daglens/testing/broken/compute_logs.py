@@ -263,6 +263,14 @@ class ListsTheLastAttempt(LocalComputeLogManager):
         }
 
 
+class KeepsTheLatestAttempt(LocalComputeLogManager):
+    """The latest attempt of a step stays what it was when somebody first asked."""
+
+    def latest_attempt(self, run_id: str, step_key: str) -> int:
+        known: dict[tuple[str, str], int] = self.__dict__.setdefault("known", {})
+        return known.setdefault((run_id, step_key), super().latest_attempt(run_id, step_key))
+
+
 class ListsOnePage(LocalComputeLogManager):
     """Lists a hundred logs and no more."""
 

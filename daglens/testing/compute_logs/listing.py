@@ -8,7 +8,7 @@ from daglens.testing.compute_logs.topic import ERR, OUT, ComputeLogTopic, begin,
 
 
 class LogListing(ComputeLogTopic):
-    """`list`."""
+    """`list` and `latest_attempt`."""
 
     def test_order(self, compute_logs: ComputeLogManager) -> None:
         """By step key (code points), attempt (as a number), stdout before stderr."""
@@ -61,3 +61,19 @@ class LogListing(ComputeLogTopic):
         for number in range(500):
             compute_logs.append(LogKey("run", f"step {number:03}"), OUT, 0, b"x")
         assert named(compute_logs.list(["run"])["run"]) == [(f"step {number:03}", 1, OUT) for number in range(500)]
+
+    def test_the_latest_attempt(self, compute_logs: ComputeLogManager, second: ComputeLogManager) -> None:
+        """The highest number that is listed for a step, at once when there is a new one; 0 for a step without a log."""
+        assert second.latest_attempt("run", "a") == 0
+        for attempt, io in ((2, ERR), (1, OUT), (10, OUT)):
+            compute_logs.append(LogKey("run", "a", attempt), io, 0, b"x")
+            listed = [file.key.attempt for file in second.list(["run"])["run"] if file.key.step_key == "a"]
+            assert second.latest_attempt("run", "a") == max(listed)
+        compute_logs.append(LogKey("run", "a b", 3), OUT, 0, b"x")
+        compute_logs.append(LogKey("other", "a", 11), OUT, 0, b"x")
+        assert [second.latest_attempt("run", step_key) for step_key in ("a", "a b", "b", "", "a~2")] == [10, 3, 0, 0, 0]
+        long = "é" * 200
+        compute_logs.append(LogKey("run", long, 4), ERR, 0, b"x")
+        assert second.latest_attempt("run", long) == 4
+        compute_logs.delete("run")
+        assert second.latest_attempt("run", "a") == 0
