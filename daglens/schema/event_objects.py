@@ -165,6 +165,7 @@ def event_object(record: EventRecord, cursor_prefix: str) -> Event:
 class EventRows(Rows[Event]):
     """Some events of one log."""
 
+    items = Event
     common = frozenset({"run_id", "seq", "cursor", "timestamp", "level", "message", "event_type", "step_key"})
 
     def __init__(self, records: Sequence[EventRecord], incarnation: str | None) -> None:

@@ -158,6 +158,7 @@ _KINDS: dict[str, frozenset[type]] = {
 class RunRows(Rows[Run]):
     """Some runs, with what was read for all of them at once."""
 
+    items = Run
     common = frozenset(_FIELDS)
 
     def __init__(

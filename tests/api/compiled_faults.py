@@ -178,6 +178,12 @@ def surprise_ends_the_list(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(plan.ListPlan, "complete", complete)
 
 
+def spoilt_objects_left_out(patch: pytest.MonkeyPatch) -> None:
+    """An object with a surprise in it is null, as if graphql-core had nothing to say of it."""
+    sound = execution_context.CompiledExecutionContext._whole
+    patch.setattr(execution_context.CompiledExecutionContext, "_whole", lambda self, *given: sound(self, *given) or {})
+
+
 @dataclass(frozen=True)
 class Focus:
     """Where a fault shows, so that it isn't long looked for; anywhere when empty.
@@ -214,6 +220,7 @@ FAULTS: list[tuple[Fault, Focus]] = [
     (type_by_name_alone, Focus(("events",))),
     (rest_at_the_end, Focus(("runs",), spoilt=(None,))),
     (surprise_ends_the_list, Focus()),
+    (spoilt_objects_left_out, Focus(("run", "runOrError", "runPage"))),
 ]
 
 

@@ -19,17 +19,18 @@ from daglens.resolvers import steps
 from daglens.schema.compiled import CompiledExecutionContext
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.enums import RunStatus
+from daglens.schema.errors import RunNotFoundError
 from daglens.schema.event import Event, EventPage
 from daglens.schema.event_objects import EVENT_TYPES, TYPES, EventRows
 from daglens.schema.metadata import METADATA_TYPES
-from daglens.schema.run import Run
+from daglens.schema.run import Run, RunOrError, RunPage
 from daglens.schema.run_configs import RunConfig
 from daglens.schema.run_objects import RunRows
 from daglens.schema.run_parts import StepStats
 from daglens.schema.scalars import SCALARS, Cursor
 from daglens.schema.step_objects import step_object
 from daglens.schema.subscription_messages import RunEventsBatch
-from daglens.storage.errors import StorageUnavailable
+from daglens.storage.errors import RunNotFound, StorageUnavailable
 from daglens.storage.records import (
     AttemptSpan,
     EventCounts,
@@ -125,6 +126,18 @@ class Query:
     @strawberry.field
     def sure_runs(self, info: strawberry.Info) -> list[Run] | None:
         return cast(list[Run], info.context.runs)
+
+    @strawberry.field
+    def run_page(self, info: strawberry.Info) -> RunPage:
+        return RunPage(nodes=cast(list[Run], info.context.runs), cursor=Cursor("c"), has_more=True)
+
+    @strawberry.field
+    def run(self, info: strawberry.Info) -> Run | None:
+        return next(iter(info.context.runs), None)
+
+    @strawberry.field
+    def run_or_error(self, info: strawberry.Info) -> RunOrError | None:
+        return next(iter(info.context.runs), RunNotFoundError.of(RunNotFound("r")))
 
     @strawberry.field
     def steps(self, info: strawberry.Info) -> list[StepStats | None]:

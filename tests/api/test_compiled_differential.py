@@ -17,7 +17,7 @@ from tests.api.random_operations import RandomOperation, operations
 
 COMPILED, PLAIN = schema_of(compiled=True), schema_of(compiled=False)
 ARGUMENTS = {"Run.stepStats": "(limit: 5)", "Run.events": "(limit: 3)"}
-ROOTS = ("events", "maybeEvents", "page", "runs", "sureRuns", "steps")
+ROOTS = ("events", "maybeEvents", "page", "runs", "sureRuns", "steps", "runPage", "run", "runOrError")
 CASES = st.one_of(
     operations(PLAIN._schema, "query", ROOTS, ARGUMENTS), operations(PLAIN._schema, "subscription", ("batches",), {})
 )

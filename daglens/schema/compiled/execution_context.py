@@ -6,14 +6,14 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Iterable
 from typing import Any
 
-from graphql import GraphQLList, GraphQLOutputType, GraphQLResolveInfo
+from graphql import GraphQLAbstractType, GraphQLList, GraphQLObjectType, GraphQLOutputType, GraphQLResolveInfo
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.executor import Executor
 from graphql.pyutils import Path, RefMap, gather_with_cancel
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from daglens.schema.compiled.counters import TALLY
-from daglens.schema.compiled.plan import Ineligible, ListPlan, Operation, plan_list
+from daglens.schema.compiled.plan import Ineligible, ListPlan, Operation, plan_list, plan_one
 from daglens.schema.compiled.plan_cache import PlanCache
 from daglens.schema.compiled.rows import Rows, Surprise
 from daglens.schema.documents import is_cached
@@ -56,7 +56,7 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         if type(result) is list or isinstance(result, Rows):
             if not result:
                 return []
-            plan = self._plan(return_type.of_type, field_details_list, result, position_context)
+            plan = self._plan(return_type.of_type, field_details_list, type(result), position_context)
             if plan is None:
                 TALLY.ineligible += 1
             else:
@@ -72,9 +72,56 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
                     return self._with_rest(plan, path, objects, completed) if plan.rest else completed
         return super().complete_list_value(return_type, field_details_list, info, path, result, position_context)
 
+    def complete_abstract_value(
+        self,
+        return_type: GraphQLAbstractType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """See graphql-core's Executor."""
+        completed = self._whole(return_type, field_details_list, path, result, position_context)
+        if completed is not None:
+            return completed
+        return super().complete_abstract_value(return_type, field_details_list, info, path, result, position_context)
+
+    def complete_object_value(
+        self,
+        return_type: GraphQLObjectType,
+        field_details_list: FieldDetailsList,
+        info: GraphQLResolveInfo[Any],
+        path: Path,
+        result: Any,
+        position_context: Any,
+    ) -> Any:
+        """See graphql-core's Executor."""
+        completed = self._whole(return_type, field_details_list, path, result, position_context)
+        if completed is not None:
+            return completed
+        return super().complete_object_value(return_type, field_details_list, info, path, result, position_context)
+
+    def _whole(
+        self, kind: GraphQLOutputType, details: FieldDetailsList, path: Path, value: Any, position_context: Any
+    ) -> dict[str, Any] | None:
+        """An object with all that is selected of it; None where graphql-core has to complete it."""
+        plan = self._plan(kind, details, object, position_context)
+        if plan is None:
+            return None
+        lists = TALLY.fast
+        try:
+            completed: dict[str, Any] = plan.complete([value])[0]
+        except Exception as surprise:
+            TALLY.fast = lists
+            log.debug("The object at %s is completed by graphql-core: %r", path.as_list(), surprise)
+            return None
+        return completed
+
     def _plan(
-        self, item_type: GraphQLOutputType, details: FieldDetailsList, result: Any, position_context: Any
+        self, kind: GraphQLOutputType, details: FieldDetailsList, source: type, position_context: Any
     ) -> ListPlan | None:
+        """The plan for items of a type that come in a `source`; `object`: for one alone, whole."""
         if position_context is not None or any(
             detail.defer_usage is not None or detail.fragment_variable_values is not None for detail in details
         ):
@@ -84,7 +131,7 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         if self.operation.loc is not None and not is_cached(self.operation.loc.source.body):
             # Plans hold the nodes they were made for, and these their document.
             return None
-        selection = self.plans.selection(item_type, type(result), details, self.fragment_definitions)
+        selection = self.plans.selection(kind, source, details, self.fragment_definitions)
         values = selection.values(self.variable_values.coerced)
         if values in selection.plans:
             return selection.plans[values]
@@ -92,12 +139,12 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
         operation = Operation(self.schema, self.fragments, self.variable_values, self.operation)
         plan: ListPlan | None = None
         try:
-            plan = plan_list(operation, item_type, details, type(result))
+            plan = (plan_one if source is object else plan_list)(operation, kind, details, source)
         except (Ineligible, Surprise) as reason:
-            log.debug("No plan for %s: %s", item_type, reason)
+            log.debug("No plan for %s: %s", kind, reason)
         except Exception as error:
             # A directive whose variable is null, say: graphql-core meets the same and tells it.
-            log.debug("No plan for %s: %r", item_type, error)
+            log.debug("No plan for %s: %r", kind, error)
         selection.keep(values, plan)
         return plan
 

@@ -31,6 +31,7 @@ from graphql.language import OperationDefinitionNode
 from strawberry.types.field import StrawberryField
 
 from daglens.schema.compiled.assembling import assembling
+from daglens.schema.compiled.counters import TALLY
 from daglens.schema.compiled.leaves import Complete, leaf
 from daglens.schema.compiled.rows import Columns, Rows, Surprise, objects_by_type
 
@@ -134,7 +135,7 @@ class Planner:
             kind = kind.of_type
         if is_list_type(kind):
             assert isinstance(kind, GraphQLList)
-            return _nullable(_lists(self.values(kind.of_type, details)), nullable)
+            return _nullable(self._lists(kind.of_type, details), nullable)
         if is_leaf_type(kind):
             return leaf(kind, nullable=nullable)
         if is_object_type(kind):
@@ -146,6 +147,19 @@ class Planner:
             for possible in self._operation.schema.get_possible_types(_abstract(kind))
         }
         return _nullable(_of_many_types(plans), nullable)
+
+    def _lists(self, item_type: GraphQLOutputType, details: FieldDetailsList) -> Complete:
+        """How lists are written, be they lists of Python's or Rows."""
+        of_lists = _lists(self.values(item_type, details))
+        named = item_type.of_type if isinstance(item_type, GraphQLNonNull) else item_type
+        origin = getattr((getattr(named, "extensions", None) or {}).get(_BACKREF), "origin", None)
+        # Plans hold no operation: what may be needed is made now.
+        plans = {
+            kind: plan_list(self._operation, item_type, details, kind)
+            for kind in Rows.__subclasses__()
+            if kind.items is origin
+        }
+        return _lists_or_rows(of_lists, plans) if plans else of_lists
 
 
 class ListPlan:
@@ -210,6 +224,15 @@ def plan_list(operation: Operation, item_type: GraphQLOutputType, details: Field
     if source is not list and _is_same_for_all(operation, abstract, details, source):
         return ListPlan(None, {}, planner.objects(possible[0], details), None, {})
     return ListPlan(None, {class_of(kind): planner.objects(kind, details) for kind in possible}, None, None, {})
+
+
+def plan_one(operation: Operation, kind: GraphQLOutputType, details: FieldDetailsList, source: type) -> ListPlan:
+    """A plan for single objects of a type, with all that is selected of them; as a list of one.
+
+    Raises:
+        Ineligible, Surprise: There is none.
+    """
+    return ListPlan(None, {}, None, Planner(operation).values(kind, details), {})
 
 
 def attribute_of(field: GraphQLField) -> str:
@@ -327,6 +350,22 @@ def _lists(complete: Complete) -> Complete:
             raise Surprise("no list")
         written: Iterator[Any] = iter(complete(list(chain.from_iterable(values))))
         return [list(islice(written, len(value))) for value in values]
+
+    return lists
+
+
+def _lists_or_rows(of_lists: Complete, plans: dict[type[Rows[Any]], ListPlan]) -> Complete:
+    def written(value: Any) -> Sequence[Any]:
+        plan = plans.get(type(value))
+        if plan is None:
+            return of_lists([value])[0]  # type: ignore[no-any-return]
+        if not value:
+            return []
+        TALLY.fast += 1
+        return plan.complete(value)
+
+    def lists(values: Sequence[Any]) -> Sequence[Any]:
+        return [written(value) for value in values] if len(values) == 1 else of_lists(values)
 
     return lists
 

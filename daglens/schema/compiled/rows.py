@@ -31,9 +31,11 @@ class Rows(ABC, Generic[Item_co]):
     """Items as storage gave them. Iterating makes the object of each: the reference that columns have to agree with.
 
     Attributes:
+        items: The class of the items' objects, or that of their interface.
         common: Python names of the fields that `columns` gives, which are read alike whatever an item's type.
     """
 
+    items: ClassVar[type]
     common: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
