@@ -86,27 +86,30 @@ def shape_errors(shape: Shape, limits: Limits) -> Iterator[GraphQLError]:
     """What is too much about a document; errors are made anew each time, since each is given an id."""
     if limits.max_depth and shape.depth > limits.max_depth:
         yield limit_error(
-            f"The document has fields in fields {shape.depth} deep; {limits.max_depth} are allowed.",
+            f"The document has fields in fields {shape.depth} deep; {limits.max_depth} are allowed (max_depth). Ask "
+            "for what is further down in an operation of its own.",
             code="TOO_DEEP",
             limit=limits.max_depth,
             found=shape.depth,
         )
     elif shape.nesting > MOST_NESTING:
         yield limit_error(
-            f"The document has fragments or fields in each other more than {MOST_NESTING} deep.",
+            f"The document has fragments or fields in each other more than {MOST_NESTING} deep. Write it flatter.",
             code="TOO_DEEP",
             limit=MOST_NESTING,
         )
     if limits.max_aliases and shape.aliases > limits.max_aliases:
         yield limit_error(
-            f"The document selects {shape.aliases} fields by an alias or twice; {limits.max_aliases} are allowed.",
+            f"The document selects {shape.aliases} fields by an alias or twice; {limits.max_aliases} are allowed "
+            "(max_aliases). Ask in several documents, or for a list in place of many aliases.",
             code="TOO_MANY_ALIASES",
             limit=limits.max_aliases,
             found=shape.aliases,
         )
     if limits.max_root_fields and shape.fields > limits.max_root_fields:
         yield limit_error(
-            f"The operation has {shape.fields} fields at its top; {limits.max_root_fields} are allowed.",
+            f"The operation has {shape.fields} fields at its top; {limits.max_root_fields} are allowed "
+            "(max_root_fields). Ask in several operations.",
             code="TOO_MANY_ROOT_FIELDS",
             limit=limits.max_root_fields,
             found=shape.fields,
@@ -123,6 +126,11 @@ class WorkLimits(SchemaExtension):
 
     def on_validate(self) -> Iterator[None]:
         """Called by strawberry around validation."""
+        self.check_cost()
+        yield
+
+    def check_cost(self) -> None:
+        """Refuse the operation, by an error in its context, when it costs more than is allowed."""
         context = self.execution_context
         if not context.pre_execution_errors and (self._limits.max_cost or self._is_asked()):
             self._points = self._cost(context)
@@ -136,7 +144,6 @@ class WorkLimits(SchemaExtension):
                         found=self._points,
                     )
                 ]
-        yield
 
     async def on_execute(self) -> AsyncIterator[None]:
         """Called by strawberry around the execution; of a subscription, around its beginning."""
