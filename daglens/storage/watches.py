@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
-
-log = logging.getLogger("daglens.storage")
 
 OnNews = Callable[[str | None], None]
 
@@ -28,7 +25,10 @@ class CallbackWatch:
                 try:
                     self._on_news(run_id)
                 except Exception:
-                    log.exception("a watcher of the event log failed; it stays")
+                    # Here and not above: a recorder watches nothing, and would load it at each start.
+                    import logging
+
+                    logging.getLogger("daglens.storage").exception("a watcher of the event log failed; it stays")
 
     def stop(self) -> None:
         """End it; no call comes after this. May be called twice."""

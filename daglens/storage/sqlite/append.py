@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from daglens.storage.drafts import PreparedEvent, without_duplicates
 from daglens.storage.errors import RunDeleted, RunFull
@@ -80,8 +79,7 @@ ON CONFLICT (run_key, step_key) DO UPDATE SET status = excluded.status, spans = 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """What one append is to store.
 
     Attributes:
