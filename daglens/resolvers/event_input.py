@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class GivenEvent:
     data: Any = None
 
 
-def drafts(events: Sequence[GivenEvent], pipeline_name: str) -> list[EventDraft]:
+def drafts(events: Iterable[GivenEvent], pipeline_name: str) -> list[EventDraft]:
     """The events as storages take them. An absent `attempt` is still absent (attempts.py).
 
     Args:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-
-from anyio import to_thread
 
 from daglens.resolvers import attempts, event_input, runs
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.errors import InvalidInput
 from daglens.resolvers.event_input import GivenEvent
+from daglens.resolvers.threads import Threads
 from daglens.storage.contract import EventLogStorage
 from daglens.storage.drafts import json_text
 from daglens.storage.errors import EventTooLarge, InvalidName, RunDeleted, RunFull, RunNotFound
@@ -20,6 +19,7 @@ from daglens.storage.records import Appended, EventDraft, Head, RunParts, RunRec
 
 _MANY = 200
 """Checking so many events takes milliseconds, in which the event loop should serve others."""
+_threads = Threads(2, "daglens-reported-events")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +30,22 @@ class Reported:
     run: RunRecord
 
 
-async def report(context: RequestContext, run_id: str, events: Sequence[GivenEvent], parts: RunParts) -> Reported:
-    """Store the events, in order, all or none, as a sign of life of the recorder.
+async def report(context: RequestContext, run_id: str, events: Collection[GivenEvent], parts: RunParts) -> Reported:
+    """Store the events, in order, all or none, as a sign of life of the recorder. Many are gone through in a thread.
 
     Raises:
         RunNotFound: There is no such run, or it is being deleted.
         InvalidInput, StorageUnavailable
     """
     run = await runs.one(context, run_id, parts)
-    if len(events) > _MANY:
-        drafts = await to_thread.run_sync(event_input.drafts, events, run.pipeline_name)
-    else:
-        drafts = event_input.drafts(events, run.pipeline_name)
     # What the writer captures it sends here: only this server knows where that is.
     place = getattr(context.instance.compute_logs, "place", None)
-    drafts = [received(draft, place if isinstance(place, LogPlace) else None) for draft in drafts]
+    known_place = place if isinstance(place, LogPlace) else None
+
+    def checked(given: Iterable[GivenEvent]) -> list[EventDraft]:
+        return [received(draft, known_place) for draft in event_input.drafts(given, run.pipeline_name)]
+
+    drafts = await _threads.carry_out(checked, events) if len(events) > _MANY else checked(events)
     appended = await append(context, run_id, drafts)
     return Reported(appended, await run_after(context, run, appended, parts))
 

@@ -3,19 +3,26 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import strawberry
 from graphql import GraphQLError
 from strawberry.extensions import SchemaExtension
+from strawberry.extensions.runner import SchemaExtensionsRunner
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionContext, get_object_definition
+from strawberry.types.execution import PreExecutionError
 
 from daglens.config.settings import Limits
 from daglens.resolvers.context import RequestContext
-from daglens.schema.compiled import CompiledExecutionContext
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
 from daglens.schema.event_objects import EVENT_TYPES
 from daglens.schema.hooks import HooksRunner
+from daglens.schema.known_operations import RepeatingSchema
+from daglens.schema.large_input import (
+    LargeInputExecutionContext,
+    LargeVariables,
+    make_objects_at_once,
+    read_variables,
+)
 from daglens.schema.limits import limit_extensions
 from daglens.schema.masking import Cleaner, masked
 from daglens.schema.metadata import METADATA_TYPES
@@ -29,14 +36,22 @@ from daglens.schema.subscription import Subscription
 Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
 
 
-class DaglensSchema(strawberry.Schema):
+class DaglensSchema(RepeatingSchema):
     """A schema whose `errors[]` say what a client may know."""
 
     def create_extensions_runner(
         self, execution_context: ExecutionContext, extensions: list[SchemaExtension]
     ) -> HooksRunner:
         """See strawberry."""
-        return HooksRunner(execution_context, extensions)
+        return HooksRunner(execution_context, extensions, on_valid=self.known_operations.note)
+
+    async def _prepare_operation_async(
+        self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner
+    ) -> PreExecutionError | None:
+        problem = await super()._prepare_operation_async(context, extensions_runner)
+        if problem is None and type(context.variables) is LargeVariables:
+            await read_variables(context)
+        return problem
 
     def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
         """Put masked errors in the place of those that were met, before anybody sees them."""
@@ -61,13 +76,15 @@ def build_schema(
     for field in get_object_definition(Mutation, strict=True).fields:
         rule_of(field)
     before, behind = limit_extensions(limits or Limits())
-    return DaglensSchema(
+    schema = DaglensSchema(
         query=Query,
         mutation=None if read_only else Mutation,
         subscription=Subscription,
         types=[*EVENT_TYPES, *METADATA_TYPES],
-        execution_context_class=CompiledExecutionContext,
+        execution_context_class=LargeInputExecutionContext,
         config=StrawberryConfig(scalar_map=SCALARS),
         exception_handlers=(*HANDLERS, *MUTATION_HANDLERS),
         extensions=[ParsedOnce, before, ValidatedOnce, behind, *extensions],
     )
+    make_objects_at_once(schema)
+    return schema

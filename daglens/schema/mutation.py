@@ -11,7 +11,7 @@ from daglens.resolvers.create_run import GivenRun
 from daglens.schema.arguments import given
 from daglens.schema.enums import ComputeLogEncoding
 from daglens.schema.info import Info
-from daglens.schema.mutation_inputs import AppendComputeLogInput, CreateRunInput, EventInput, TagInput
+from daglens.schema.mutation_inputs import AppendComputeLogInput, CreateRunInput, EventInput, GivenEvents, TagInput
 from daglens.schema.mutation_results import (
     AddRunTagsResult,
     AddRunTagsSuccess,
@@ -77,9 +77,7 @@ class Mutation:
         events: Annotated[list[EventInput], strawberry.argument(description="The events, oldest first.")],
     ) -> ReportEventsResult:
         selection = RunSelection.below(info, "run")
-        reported = await report_events.report(
-            info.context, run_id, [event.to_given() for event in events], selection.parts
-        )
+        reported = await report_events.report(info.context, run_id, GivenEvents(events), selection.parts)
         return ReportEventsSuccess(
             accepted=reported.appended.accepted,
             duplicates=reported.appended.duplicates,

@@ -1,5 +1,7 @@
 """What is handed in with mutations."""
 
+from collections.abc import Collection, Iterator, Sequence
+
 import strawberry
 
 from daglens.resolvers.event_input import GivenEvent
@@ -70,6 +72,22 @@ class EventInput:
             event_id=given(self.event_id),
             data=given(self.data),
         )
+
+
+class GivenEvents(Collection[GivenEvent]):
+    """Events as the resolvers take them, each made when it is asked for: of thousands, in a thread."""
+
+    def __init__(self, events: Sequence[EventInput]) -> None:
+        self._events = events
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __iter__(self) -> Iterator[GivenEvent]:
+        return (event.to_given() for event in self._events)
+
+    def __contains__(self, event: object) -> bool:
+        return event in list(self)
 
 
 @strawberry.input(description="Bytes for a step's stdout or stderr.")

@@ -11,6 +11,7 @@ from graphql import GraphQLError, parse
 from strawberry.types.graphql import OperationType
 from strawberry.utils.operation import get_operation_type
 
+from daglens.schema.large_input import marked
 from daglens.storage.errors import DaglensError
 
 
@@ -42,8 +43,8 @@ class GraphQLRequest:
     document_id: str | None = None
 
     @classmethod
-    def read(cls, parameters: Any) -> GraphQLRequest:
-        """The request of a JSON value.
+    def read(cls, parameters: Any, size: int = 0) -> GraphQLRequest:
+        """The request of a JSON value, which was sent by so many bytes.
 
         Raises:
             BadRequest
@@ -61,7 +62,7 @@ class GraphQLRequest:
         if name is not None and not isinstance(name, str):
             raise BadRequest("`operationName` must be a string or null.")
         # An empty name is what some clients send for none.
-        return cls(query, _map(parameters, "variables"), name or None, extensions, document_id)
+        return cls(query, marked(_map(parameters, "variables"), size), name or None, extensions, document_id)
 
     @classmethod
     def read_query_string(cls, parameters: Mapping[str, str]) -> GraphQLRequest:
@@ -101,7 +102,7 @@ def _map(parameters: dict[str, Any], key: str) -> dict[str, Any] | None:
     return value
 
 
-def parse_json(text: str | bytes, what: str) -> Any:
+def parse_json(text: str | bytes, what: str, decoder: type[json.JSONDecoder] = json.JSONDecoder) -> Any:
     """A JSON value. Integers of any size are kept, NaN and infinities refused, as are bytes that are no UTF-8.
 
     Raises:
@@ -109,7 +110,7 @@ def parse_json(text: str | bytes, what: str) -> Any:
     """
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(decoded, parse_constant=_refuse_constant)
+        return json.loads(decoded, cls=decoder, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
         raise BadRequest(f"{what} is no JSON: {reason}.") from None

@@ -14,11 +14,13 @@ from strawberry.types.graphql import OperationType
 
 from daglens.access import Unauthenticated
 from daglens.resolvers.live import LiveHub
+from daglens.schema.large_input import LARGE_BYTES
 from daglens.server.answers import JSON_TYPE, refusal
 from daglens.server.connected import gone
 from daglens.server.connections import TooManyBytes, connection_of
 from daglens.server.gate import unknown
 from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
+from daglens.server.large_json import parsed_json
 from daglens.server.results import AnswerTooLarge, body_of, is_rejected, payload_of
 from daglens.server.served import Served
 from daglens.server.sse import EVENT_STREAM_TYPE, EventStream
@@ -85,7 +87,9 @@ class GraphQLOverHTTP:
         charset = parameters.strip().lower().removeprefix("charset=").strip('"')
         if charset not in ("", "utf-8", "utf8"):
             raise BadRequest("Send the request in UTF-8.", status=415, code="UNSUPPORTED_MEDIA_TYPE")
-        return GraphQLRequest.read(parse_json(await self._body(request), "The body"))
+        body = await self._body(request)
+        value = parse_json(body, "The body") if len(body) <= LARGE_BYTES else await parsed_json(body, "The body")
+        return GraphQLRequest.read(value, len(body))
 
     async def _body(self, request: Request) -> bytes:
         most = self._served.settings.limits.max_body_bytes

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import EventBatch, LiveHub, Viewer
+from daglens.schema.large_input import LargeVariables
 from daglens.schema.shareable import Shareable, shareable
 from daglens.server.graphql_request import GraphQLRequest
 from daglens.server.handed_hub import Asked, HandedHub, cursor_of
@@ -72,7 +73,9 @@ class LiveResults:
 
         `push`: a viewer who has kept up is sent what follows by it, while the generator waits to be asked for more.
         """
-        how = shareable(operation.query, operation.operation_name)
+        # Of large variables a key of theirs would take long to make.
+        is_large = isinstance(operation.variables, LargeVariables)
+        how = None if is_large else shareable(operation.query, operation.operation_name)
         after = _after(operation, how) if how is not None else None
         if how is not None and isinstance(after, str | None):
             key = _key(operation, how, context)

@@ -15,7 +15,8 @@ from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import json_bytes
 from daglens.server.connections import TooManyBytes, TooManyConnections, connection_of, count_as_admitted
 from daglens.server.dialects import Dialect, chosen
-from daglens.server.graphql_request import BadRequest, GraphQLRequest, parse_json
+from daglens.server.graphql_request import BadRequest, GraphQLRequest
+from daglens.server.large_json import parsed_json
 from daglens.server.pushing import PUSH
 from daglens.server.served import Served
 from daglens.server.shared_walk import Push
@@ -120,7 +121,7 @@ class _Socket:
         try:
             self._connection.hold(size)
         except TooManyBytes as error:
-            message = _message_of(text)
+            message = await _message_of(text)
             id = message.get("id")
             if not self._initialised or message["type"] != self._dialect.start or not isinstance(id, str):
                 raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}") from None
@@ -130,7 +131,7 @@ class _Socket:
             return
         self._unclaimed = size
         try:
-            await self._take(_message_of(text))
+            await self._take(await _message_of(text))
         finally:
             self._connection.release(self._unclaimed)
             self._unclaimed = 0
@@ -197,7 +198,7 @@ class _Socket:
             await self._refuse(id, "TOO_MANY_OPERATIONS", f"At most {most} operations may be open on one socket.")
             return
         try:
-            operation = self._served.documents.checked(GraphQLRequest.read(payload))
+            operation = self._served.documents.checked(GraphQLRequest.read(payload, self._unclaimed))
         except BadRequest as error:
             await self._refuse(id, error.told_code, error.hint)
             return
@@ -273,9 +274,9 @@ class _Socket:
             await self._websocket.send_text(text)
 
 
-def _message_of(text: str) -> dict[str, Any]:
+async def _message_of(text: str) -> dict[str, Any]:
     try:
-        value = parse_json(text, "The message")
+        value = await parsed_json(text, "The message")
     except BadRequest as error:
         raise _Closing(BAD_MESSAGE, error.hint) from None
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):

@@ -237,7 +237,8 @@ def test_event_streams_hold_their_request(serve: Serve, instance: Instance) -> N
         with httpx.stream(
             url=f"{server.url}/graphql", headers={"accept": "text/event-stream"}, timeout=PATIENCE_S, **request
         ) as stream:
-            next(stream.iter_lines())
+            lines = stream.iter_lines()
+            assert next(lines) == "event: next"
             assert held(server)[LOCAL] >= len(EVENTS)
         until(lambda: nothing_held(server))
 
