@@ -187,6 +187,19 @@ def test_settings_of_one_client_are_not_anothers(postgres: PostgresServer, poole
         patient.close()
 
 
+def test_no_statement_is_prepared(databases: tuple[PostgresDatabase, PostgresDatabase]) -> None:
+    """Its connections are recognised as none of the server's sessions; past it, they are."""
+    prepared = []
+    for number, database in enumerate(databases):
+        seen: list[str] = []
+        database.on_message = lambda sql, parameters, seen=seen: seen.append(sql)
+        for n in range(2):
+            PostgresEventLogStorage(database).append(f"r{number}", [EventDraft("LOG_MESSAGE", event_id=str(n))])
+        database.on_message = None
+        prepared.append(any("PREPARE" in sql for sql in seen))
+    assert prepared == [False, True]
+
+
 def test_mode_is_poll(pooler: str, schema: str, monkeypatch: pytest.MonkeyPatch, postgres: PostgresServer) -> None:
     """LISTEN is taken and never answered: the mode says POLL, and own appends are hinted all the same."""
     monkeypatch.setattr(listening, "ECHO_PATIENCE_S", 0.2)

@@ -1,8 +1,9 @@
 """One schema of one Postgres database in one process: statements, transactions, and what is tried again.
 
-A connection is in nobody's hands between two calls, and no call leaves a trace on it (no setting, no prepared
-statement, no session lock): so a PgBouncer in transaction mode may stand in between. Several statements go as one
-message where they can; sent without BEGIN, they are one transaction of the server's.
+A connection is in nobody's hands between two calls, and no call leaves a trace on it (no setting, no session lock, and
+a prepared statement only where the server itself is at the other end): so a PgBouncer in transaction mode may stand in
+between. Several statements go as one message where they can; sent without BEGIN, they are one transaction of the
+server's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from daglens.storage.postgres.health import HealthCheck
 from daglens.storage.postgres.listening import Listener
 from daglens.storage.postgres.notifying import Notifier
 from daglens.storage.postgres.pool import Connection, ConnectionPool, connect, give_back
+from daglens.storage.postgres.prepared import NOT_KEPT, prepared
 from daglens.storage.records import Health
 from daglens.storage.watches import Watches
 
@@ -63,6 +65,7 @@ class PostgresDatabase:
 
     def _renew(self) -> None:
         self._ready = False
+        self._keeps_statements = True
         self._isolation = self._commit = ""
         self._ready_lock = threading.Lock()
         self._health = HealthCheck(self.pool.address, self._check_health)
@@ -141,6 +144,30 @@ class PostgresDatabase:
 
         return self._try(send, repeatable)
 
+    def write_often(self, template: str, parameters: Parameters, *, repeatable: bool) -> Rows:
+        """Likewise, by a statement that the session keeps where it can: for one whose planning is most of its work.
+
+        The first time on a connection it is made, by a message of its own. Each parameter of the template bears its
+        type where it stands: `%(count)s::bigint`.
+
+        Raises:
+            StorageUnavailable, psycopg2.Error: See `write`.
+        """
+        sql = self.sql(template)
+
+        def send(attempt: _Attempt) -> Rows:
+            connection, text = attempt.connection, sql
+            if self._keeps_statements and connection.kept is not None:
+                statement = prepared(sql)
+                if statement.name not in connection.kept:
+                    self._send(connection, f"{self.settings()}{statement.prepare}", {})
+                    connection.kept.add(statement.name)
+                text = statement.execute
+            attempt.in_doubt = True
+            return self._send(connection, self.settings() + text, parameters)
+
+        return self._try(send, repeatable)
+
     def transact(self, work: Callable[[Transaction], T], *, repeatable: bool) -> T:
         """What `work` makes of a transaction, which is committed when it returns and undone when it raises.
 
@@ -160,7 +187,7 @@ class PostgresDatabase:
 
     def _try(self, work: Callable[[_Attempt], T], repeatable: bool) -> T:
         self.get_ready()
-        lost = rolled_back = changed = 0
+        lost = rolled_back = changed = unkept = 0
         while True:
             taken = self.pool.take()
             attempt = _Attempt(taken.dbapi_connection)
@@ -179,6 +206,9 @@ class PostgresDatabase:
                 elif code_of(error) in NO_SUCH_THING and changed == 0:
                     changed += 1
                     self._ready = False
+                elif code_of(error) in NOT_KEPT and unkept == 0:
+                    unkept += 1
+                    self._keeps_statements = False
                 else:
                     raise self._told(error, attempt, repeatable) from error
             except Exception:

@@ -16,9 +16,10 @@ from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.postgres.config import Address, PostgresConfig
 from daglens.storage.postgres.failures import unavailable
+from daglens.storage.postgres.prepared import Session
 
 Connection: TypeAlias = Any
-"""A psycopg2 connection in autocommit mode."""
+"""A psycopg2 connection in autocommit mode; a Session."""
 
 
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
@@ -31,7 +32,7 @@ def connect(address: Address) -> Connection:
         StorageUnavailable: With the reason.
     """
     try:
-        connection = psycopg2.connect(**address.parameters())
+        connection = psycopg2.connect(connection_factory=Session, **address.parameters())
     except (psycopg2.Error, UnicodeError) as error:
         hint = ""
         if isinstance(error, psycopg2.ProgrammingError):
@@ -139,7 +140,7 @@ class ConnectionPool:
         with self._lock:
             if self._made is None:
                 self._made = QueuePool(
-                    lambda: connect(self.address),
+                    self._connect,
                     pool_size=self._size,
                     max_overflow=self._overflow,
                     timeout=self._timeout_s,
@@ -148,6 +149,15 @@ class ConnectionPool:
                     use_lifo=True,
                 )
             return self._made
+
+    def _connect(self) -> Connection:
+        connection = connect(self.address)
+        try:
+            connection.look_for_pooler()
+        except psycopg2.Error as error:
+            connection.close()
+            raise unavailable(self.address, error) from None
+        return connection
 
     def start_in_child(self) -> None:
         """After a fork: the connections are the parent's; psycopg2 doesn't close those of another process."""

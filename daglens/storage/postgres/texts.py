@@ -13,8 +13,22 @@ _PARAMETER = re.compile(r"(?<!:):([a-z_][a-z0-9_]*)")
 
 
 def text_array(texts: Iterable[str | None]) -> str:
-    """A list of texts, to be read as `text[]`."""
-    return "{" + ",".join(["NULL" if text is None else _quoted(text) for text in texts]) + "}"
+    """A list of texts, to be read as `text[]`.
+
+    Raises:
+        ValueError: One has a NUL, which no text of the server's can hold.
+    """
+    given = texts if isinstance(texts, list | tuple) else list(texts)
+    if not given:
+        return "{}"
+    try:
+        # All at once: twice as fast for a hundred.
+        joined = "\0".join(given)  # type: ignore[arg-type]
+    except TypeError:
+        return "{" + ",".join(["NULL" if text is None else f'"{_escaped(text)}"' for text in given]) + "}"
+    if joined.count("\0") != len(given) - 1:
+        raise ValueError("A text with a NUL can't be stored.")
+    return '{"' + _escaped(joined).replace("\0", '","') + '"}'
 
 
 def number_array(numbers: Iterable[int]) -> str:
@@ -27,7 +41,5 @@ def named(sql: str) -> str:
     return _PARAMETER.sub(r"%(\1)s", sql)
 
 
-def _quoted(text: str) -> str:
-    if "\\" in text or '"' in text:
-        text = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{text}"'
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
