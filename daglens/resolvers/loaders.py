@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from daglens.resolvers.batching import Batch
@@ -46,61 +47,72 @@ class ArtifactsKey(NamedTuple):
 
 
 class Loaders:
-    """See the methods of the storages for what each gives."""
+    """See the methods of the storages for what each gives.
+
+    What loads is a function of the storages' calls, and no method: an object that holds its own methods is left, with
+    all that hangs on it, to Python's garbage collector, which stops everybody while it looks for such.
+    """
 
     def __init__(self, calls: StorageCalls) -> None:
-        self._calls = calls
-        self.run: Batch[RunKey, RunRecord | None] = Batch(self._runs)
-        self.head: Batch[str, Head | None] = Batch(self._heads)
-        self.steps: Batch[StepsKey, Sequence[StepState]] = Batch(self._steps)
-        self.events: Batch[EventQuery, EventSlice] = Batch(self._events)
-        self.log_files: Batch[str, Sequence[LogFile]] = Batch(self._log_files)
-        self.artifacts: Batch[ArtifactsKey, ArtifactSlice] = Batch(self._artifacts)
+        self.run: Batch[RunKey, RunRecord | None] = Batch(partial(_runs, calls))
+        self.head: Batch[str, Head | None] = Batch(partial(_heads, calls))
+        self.steps: Batch[StepsKey, Sequence[StepState]] = Batch(partial(_steps, calls))
+        self.events: Batch[EventQuery, EventSlice] = Batch(partial(_events, calls))
+        self.log_files: Batch[str, Sequence[LogFile]] = Batch(partial(_log_files, calls))
+        self.artifacts: Batch[ArtifactsKey, ArtifactSlice] = Batch(partial(_artifacts, calls))
 
-    async def _runs(self, keys: Sequence[RunKey]) -> Mapping[RunKey, RunRecord | None]:
-        ids = list(dict.fromkeys(key.run_id for key in keys))
-        parts = RunParts.NONE
-        for key in keys:
-            parts |= key.parts
-        found: dict[str, RunRecord] = {}
-        for start in range(0, len(ids), _RUNS_PER_CALL):
-            found.update(await self._get_runs(ids[start : start + _RUNS_PER_CALL], parts))
-        return {key: found.get(key.run_id) for key in keys}
 
-    async def _get_runs(self, run_ids: Sequence[str], parts: RunParts) -> Mapping[str, RunRecord]:
-        return await self._calls.runs(lambda storage: storage.get(run_ids, parts))
+async def _runs(calls: StorageCalls, keys: Sequence[RunKey]) -> Mapping[RunKey, RunRecord | None]:
+    ids = list(dict.fromkeys(key.run_id for key in keys))
+    parts = RunParts.NONE
+    for key in keys:
+        parts |= key.parts
+    found: dict[str, RunRecord] = {}
+    for start in range(0, len(ids), _RUNS_PER_CALL):
+        found.update(await _get_runs(calls, ids[start : start + _RUNS_PER_CALL], parts))
+    return {key: found.get(key.run_id) for key in keys}
 
-    async def _heads(self, run_ids: Sequence[str]) -> Mapping[str, Head | None]:
-        heads = await self._calls.events(lambda storage: storage.heads(run_ids))
-        return {run_id: heads.get(run_id) for run_id in run_ids}
 
-    async def _steps(self, keys: Sequence[StepsKey]) -> Mapping[StepsKey, Sequence[StepState]]:
-        # One call per combination of arguments: an alias of the field, not a run, adds one.
-        kinds: dict[tuple[tuple[str, ...] | None, int], list[str]] = {}
-        for key in keys:
-            kinds.setdefault((key.step_keys, key.limit), []).append(key.run_id)
-        found: dict[StepsKey, Sequence[StepState]] = {}
-        for (step_keys, limit), run_ids in kinds.items():
-            states = await self._get_steps(run_ids, step_keys, limit)
-            for run_id in run_ids:
-                found[StepsKey(run_id, step_keys, limit)] = states.get(run_id, ())
-        return found
+async def _get_runs(calls: StorageCalls, run_ids: Sequence[str], parts: RunParts) -> Mapping[str, RunRecord]:
+    return await calls.runs(lambda storage: storage.get(run_ids, parts))
 
-    async def _get_steps(
-        self, run_ids: Sequence[str], step_keys: Sequence[str] | None, limit: int
-    ) -> Mapping[str, Sequence[StepState]]:
-        return await self._calls.events(lambda storage: storage.steps(run_ids, step_keys, limit))
 
-    async def _events(self, queries: Sequence[EventQuery]) -> Mapping[EventQuery, EventSlice]:
-        slices = await self._calls.events(lambda storage: storage.read(queries))
-        return dict(zip(queries, slices, strict=True))
+async def _heads(calls: StorageCalls, run_ids: Sequence[str]) -> Mapping[str, Head | None]:
+    heads = await calls.events(lambda storage: storage.heads(run_ids))
+    return {run_id: heads.get(run_id) for run_id in run_ids}
 
-    async def _log_files(self, run_ids: Sequence[str]) -> Mapping[str, Sequence[LogFile]]:
-        listed = await self._calls.compute_logs(lambda storage: storage.list(run_ids))
-        return {run_id: listed.get(run_id, ()) for run_id in run_ids}
 
-    async def _artifacts(self, keys: Sequence[ArtifactsKey]) -> Mapping[ArtifactsKey, ArtifactSlice]:
-        def call(storage: ArtifactStorage) -> dict[ArtifactsKey, ArtifactSlice]:
-            return {key: storage.list(key.run_id, key.after, key.limit) for key in keys}
+async def _steps(calls: StorageCalls, keys: Sequence[StepsKey]) -> Mapping[StepsKey, Sequence[StepState]]:
+    # One call per combination of arguments: an alias of the field, not a run, adds one.
+    kinds: dict[tuple[tuple[str, ...] | None, int], list[str]] = {}
+    for key in keys:
+        kinds.setdefault((key.step_keys, key.limit), []).append(key.run_id)
+    found: dict[StepsKey, Sequence[StepState]] = {}
+    for (step_keys, limit), run_ids in kinds.items():
+        states = await _get_steps(calls, run_ids, step_keys, limit)
+        for run_id in run_ids:
+            found[StepsKey(run_id, step_keys, limit)] = states.get(run_id, ())
+    return found
 
-        return await self._calls.artifacts(call)
+
+async def _get_steps(
+    calls: StorageCalls, run_ids: Sequence[str], step_keys: Sequence[str] | None, limit: int
+) -> Mapping[str, Sequence[StepState]]:
+    return await calls.events(lambda storage: storage.steps(run_ids, step_keys, limit))
+
+
+async def _events(calls: StorageCalls, queries: Sequence[EventQuery]) -> Mapping[EventQuery, EventSlice]:
+    slices = await calls.events(lambda storage: storage.read(queries))
+    return dict(zip(queries, slices, strict=True))
+
+
+async def _log_files(calls: StorageCalls, run_ids: Sequence[str]) -> Mapping[str, Sequence[LogFile]]:
+    listed = await calls.compute_logs(lambda storage: storage.list(run_ids))
+    return {run_id: listed.get(run_id, ()) for run_id in run_ids}
+
+
+async def _artifacts(calls: StorageCalls, keys: Sequence[ArtifactsKey]) -> Mapping[ArtifactsKey, ArtifactSlice]:
+    def call(storage: ArtifactStorage) -> dict[ArtifactsKey, ArtifactSlice]:
+        return {key: storage.list(key.run_id, key.after, key.limit) for key in keys}
+
+    return await calls.artifacts(call)

@@ -24,6 +24,8 @@ _LOOK_S: Final = 1.0
 """Between two looks whether a token that feeds are sent by still holds."""
 _AUTHENTICATOR_S: Final = 10.0
 _AUTHENTICATOR_THREADS: Final = 16
+_ASKED: Final = ("type", "method", "headers", "client")
+"""What of a scope tells who it is."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -107,7 +109,8 @@ class Admission:
 
     def __init__(self, gate: Gate, scope: Scope) -> None:
         self._gate = gate
-        self._scope = scope
+        # Not the scope itself: it holds this, and neither would go before Python's garbage collector came.
+        self._scope = {name: scope[name] for name in _ASKED if name in scope}
         self._identity: Identity | None = EVERYBODY if gate.is_open else None
         self._token: str | None = None
         self._generation = 0

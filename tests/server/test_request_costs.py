@@ -7,6 +7,7 @@ part is that of the storages (tests/storages).
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 from types import FrameType
@@ -16,7 +17,7 @@ import pytest
 
 from daglens.instance import Instance
 from daglens.server.app import create_app
-from daglens.storage.records import EventDraft, NewRun
+from daglens.storage.records import ComputeIO, EventDraft, LogKey, NewRun
 
 RUN = "runId pipelineName status tags { key value } createdAt startedAt endedAt"
 EVENT = "__typename runId seq message timestamp level stepKey eventType ... on LogMessageEvent { logger }"
@@ -41,6 +42,27 @@ async def test_calls_per_request(document: str, most: int) -> None:
         counts = [await calls_of(app, document) for _ in range(8)]
     # The first ones parse, validate and plan; of the others the least, as a loop that turns once more calls more.
     assert min(counts) <= most, counts
+
+
+async def test_nothing_is_left_for_the_garbage_collector() -> None:
+    """What was made for a request goes with its answer. What Python's collector has to find it finds in pauses, which
+    all requests wait for; and until it comes, texts of megabytes may hang on it."""
+    log = 'computeLog(stepKey: "extract") { attempts stdout { chunkOrError { ... on ComputeLogChunk { data } } } }'
+    left = []
+    with Instance.ephemeral() as instance:
+        instance.create_run(NewRun("run-7", "nightly"))
+        instance.compute_logs.append(LogKey("run-7", "extract"), ComputeIO.STDOUT, 0, b"text")
+        app = create_app(instance)
+        gc.disable()
+        try:
+            for _ in range(8):
+                gc.collect()
+                await calls_of(app, f'{{ runOrError(runId: "run-7") {{ ... on Run {{ {RUN} {log} }} }} }}')
+                left.append(gc.collect())
+        finally:
+            gc.enable()
+    # Of several, since other threads may leave something now and then.
+    assert min(left) == 0, left
 
 
 async def calls_of(app: Any, document: str) -> int:

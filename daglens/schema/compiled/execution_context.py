@@ -10,6 +10,7 @@ from graphql import GraphQLAbstractType, GraphQLList, GraphQLObjectType, GraphQL
 from graphql.execution.collect_fields import FieldDetailsList
 from graphql.execution.executor import Executor
 from graphql.pyutils import Path, RefMap, gather_with_cancel
+from graphql.type.definition import GraphQLResolveInfoHelpers
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
 
 from daglens.schema.compiled.counters import TALLY
@@ -31,6 +32,16 @@ class CompiledExecutionContext(StrawberryGraphQLCoreExecutionContext):
     """
 
     plans = _PLANS
+
+    @property
+    def async_helpers(self) -> GraphQLResolveInfoHelpers:
+        """See graphql-core's Executor, which makes them once and keeps them: methods of its own, so that it holds
+        itself, and with it all of the operation, until Python's garbage collector comes."""
+        return GraphQLResolveInfoHelpers(gather=self.gather_async_work, track=self.track_async_work)
+
+    @async_helpers.setter
+    def async_helpers(self, made: GraphQLResolveInfoHelpers) -> None:
+        pass
 
     def build_per_event_executor(self, payload: Any) -> Executor[Any]:
         """See graphql-core's Executor.
