@@ -46,7 +46,7 @@ class Database:
         """Rows of a statement written with `?` and `{schema}`."""
         sql = sql.replace("{schema}", self._schema)
         if self._kind == "sqlite":
-            return self._connection(lambda: sqlite3.connect(self._place)).execute(sql, values).fetchall()
+            return self._connection(lambda: sqlite3.connect(self._place)).execute(sql, values).fetchall()  # type: ignore[no-any-return]
         cursor = self._connection(lambda: psycopg2.connect(self._place)).cursor()
         cursor.execute(sql.replace("?", "%s"), values)
         return cursor.fetchall()  # type: ignore[no-any-return]

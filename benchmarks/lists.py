@@ -1,9 +1,11 @@
 """Lists of events and runs: compiled, by graphql-core's executor, and the floor (rows to dictionaries to orjson).
 
-Run as `python benchmarks/lists.py [--repeats 7] [--http] [--url postgresql://…] [--events 1000000]`. In process, all
-three begin with the rows as a storage gave them. With `--http` a page of 1000 events comes from PostgreSQL, from a log
-among so many events, over HTTP, beside a bare Starlette route that reads the same rows by psycopg2; each server is a
-process of its own. Without a URL a server is started from the wheel that the tests use.
+Run as `python benchmarks/lists.py [--repeats 7] [--seconds 1] [--http] [--url postgresql://…] [--events 1000000]`. Each
+round gives each way so many seconds; what is printed is the median (lowest … highest) of the rounds. In process, all
+three begin with the rows as a storage gave them, and processor time is what counts. With `--http` a page of 1000 events
+comes from PostgreSQL, from a log among so many events, over HTTP, beside a bare Starlette route that reads the same
+rows by psycopg2; each server is a process of its own. Without a URL a server is started from the wheel that the tests
+use.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import asyncio
 import http.client
 import json
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,10 +55,18 @@ Way = Callable[[], bytes]
 """Makes one answer."""
 
 
-def measure(ways: Mapping[str, Way], repeats: int, seconds: float = 0.1) -> Comparison:
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """How long is measured: so many rounds, in each so many seconds of each way."""
+
+    repeats: int
+    seconds: float
+
+
+def measure(ways: Mapping[str, Way], rounds: Rounds, clock: Callable[[], float] = time.perf_counter) -> Comparison:
     """Answers per second of each way, in turns."""
-    measures = {name: partial(rate, int, _calling(way), 1) for name, way in ways.items()}
-    return compare(measures, repeats=repeats, seconds=seconds)
+    measures = {name: partial(rate, int, _calling(way), 1, clock=clock) for name, way in ways.items()}
+    return compare(measures, repeats=rounds.repeats, seconds=rounds.seconds)
 
 
 def _calling(way: Way) -> Callable[[object], object]:
@@ -63,7 +74,7 @@ def _calling(way: Way) -> Callable[[object], object]:
 
 
 def lines(found: Comparison) -> Iterator[str]:
-    """Milliseconds of an answer, by each way: median, quickest and slowest round."""
+    """Milliseconds of an answer, by each way: median (quickest … slowest) of the rounds."""
     for way in found.rates:
         took = Spread.of([1e3 / answers for answers in found.rates[way]])
         yield f"  {way:<10} {took.text('{:.2f}')} ms"
@@ -99,7 +110,7 @@ def _schema(*, compiled: bool) -> strawberry.Schema:
     )
 
 
-def events_in_process(repeats: int, fields: str = EVENT_FIELDS) -> Comparison:
+def events_in_process(rounds: Rounds, fields: str = EVENT_FIELDS) -> Comparison:
     """1000 events."""
     rows = [
         ("run-1", seq, None, "LOG_MESSAGE", "extract", 20, f"row {seq} was read", NOW_US + seq * 12_345, "{}")
@@ -112,10 +123,10 @@ def events_in_process(repeats: int, fields: str = EVENT_FIELDS) -> Comparison:
 
     records = [EventRecord(*row) for row in rows]
     context = _Lists(EventRows(records, INCARNATION), RunRows([], {}, [], NOW_US))
-    return _in_process(f"{{ events {{ {fields} }} }}", context, floor, repeats)
+    return _in_process(f"{{ events {{ {fields} }} }}", context, floor, rounds)
 
 
-def runs_in_process(repeats: int) -> Comparison:
+def runs_in_process(rounds: Rounds) -> Comparison:
     """25 runs with tags and counts."""
     runs = [
         RunRecord(
@@ -133,10 +144,10 @@ def runs_in_process(repeats: int) -> Comparison:
         return orjson.dumps(answer)
 
     context = _Lists(EventRows([], None), RunRows(runs, heads, [RunConfig({}, "")] * len(runs), NOW_US))
-    return _in_process(f"{{ runs {{ {RUN_FIELDS} }} }}", context, floor, repeats)
+    return _in_process(f"{{ runs {{ {RUN_FIELDS} }} }}", context, floor, rounds)
 
 
-def _in_process(document: str, context: _Lists, floor: Way, repeats: int) -> Comparison:
+def _in_process(document: str, context: _Lists, floor: Way, rounds: Rounds) -> Comparison:
     compiled, default = _schema(compiled=True), _schema(compiled=False)
     with asyncio.Runner() as runner:
 
@@ -147,13 +158,13 @@ def _in_process(document: str, context: _Lists, floor: Way, repeats: int) -> Com
 
         assert answer(compiled) == answer(default)
         ways = {"floor": floor, "compiled": lambda: answer(compiled), "default": lambda: answer(default)}
-        return measure(ways, repeats)
+        return measure(ways, rounds, time.thread_time)
 
 
 # ---------------------------------------------------------------- over HTTP, from PostgreSQL
 
 
-def events_over_http(repeats: int, url: str | None, events: int, fields: str = EVENT_FIELDS) -> Comparison:
+def events_over_http(rounds: Rounds, url: str | None, events: int, fields: str = EVENT_FIELDS) -> Comparison:
     """A page of 1000 events, from the middle of one log of 10,000 among `events`."""
     with server(url) as address:
         incarnation = _store(address, events)
@@ -170,7 +181,7 @@ def events_over_http(repeats: int, url: str | None, events: int, fields: str = E
             }
             found = json.loads(ways["daglens"]())["data"]["runEventsOrError"]["nodes"]
             assert [event["seq"] for event in found] == [event["seq"] for event in json.loads(ways["floor"]())]
-            return measure(ways, repeats)
+            return measure(ways, rounds)
 
 
 def _store(url: str, events: int) -> str:
@@ -297,21 +308,23 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each way in each round")
     parser.add_argument("--http", action="store_true")
     parser.add_argument("--url")
     parser.add_argument("--events", type=int, default=1_000_000)
     given = parser.parse_args()
+    rounds = Rounds(given.repeats, given.seconds)
     typed = f"__typename {EVENT_FIELDS} ... on LogMessageEvent {{ logger }}"
     for title, found in (
-        ("1000 events, 8 fields", events_in_process(given.repeats)),
-        ("1000 events, 8 fields, and 2 that depend on the type", events_in_process(given.repeats, typed)),
-        ("25 runs, 10 fields", runs_in_process(given.repeats)),
+        ("1000 events, 8 fields", events_in_process(rounds)),
+        ("1000 events, 8 fields, and 2 that depend on the type", events_in_process(rounds, typed)),
+        ("25 runs, 10 fields", runs_in_process(rounds)),
     ):
         print(title, *lines(found), sep="\n")
         print(f"  compiled is {found.ratio('compiled', 'default').text('{:.1f}')} x as fast as default")
         print(f"  compiled takes {found.ratio('floor', 'compiled').text('{:.2f}')} x the floor\n")
     if given.http:
-        found = events_over_http(given.repeats, given.url, given.events)
+        found = events_over_http(rounds, given.url, given.events)
         print(f"1000 events over HTTP, from PostgreSQL with {given.events} events", *lines(found), sep="\n")
         print(f"  daglens takes {found.ratio('floor', 'daglens').text('{:.2f}')} x the floor")
 

@@ -128,10 +128,10 @@ def write_log(instance: DagsterInstance, run_id: str) -> None:
     manager = instance.compute_log_manager
     key = [run_id, "compute_logs", dataset.LOG_STEP]
     for name, text in (("out", dataset.log_text()), ("err", b"")):
-        path = Path(manager.get_captured_local_path(key, name))  # type: ignore[attr-defined]
+        path = Path(manager.get_captured_local_path(key, name))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
-    Path(manager.get_captured_local_path(key, "complete")).touch()  # type: ignore[attr-defined]
+    Path(manager.get_captured_local_path(key, "complete")).touch()
 
 
 def main() -> None:

@@ -51,7 +51,7 @@ def installed() -> Path:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", ROOT], check=True, env=environment())
     else:
-        again = ["--no-deps", "--force-reinstall", ROOT]
+        again = ("--no-deps", "--force-reinstall", str(ROOT))
         subprocess.run([python, "-m", "pip", "install", "--quiet", *again], check=True, env=environment())
     return python.parent
 

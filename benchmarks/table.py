@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rates import Spread
 
-COLUMNS = ("case", "data", "daglens", "of its floor", "times the peer")
+COLUMNS = ("case", "data", "daglens", "rate / floor's rate", "rate / peer's rate")
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,10 @@ class Row:
     Attributes:
         data: Storage, and how much is in it.
         daglens: The figure with its unit: median (lowest … highest).
-        of_floor: Its ratio to the floor in the same run: for rates the part of the floor's that daglens reaches.
-        times_peer: How many times the peer's; None where the peer has no such case, or isn't there.
+        of_floor: Its rate, as part of the floor's in the same run. Where processor time is measured, the rate is what
+            could be done in a second of it.
+        times_peer: Its rate, as multiple of the peer's, for memory the peer's over its own; None where the peer has no
+            such case, or isn't there.
     """
 
     case: str
