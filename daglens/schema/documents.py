@@ -1,11 +1,19 @@
 """Documents are parsed and validated once: front ends send few, with variables."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from graphql import ASTValidationRule, DocumentNode, GraphQLError, GraphQLSchema, OperationDefinitionNode, validate
+from graphql import (
+    ASTValidationRule,
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    parse,
+    validate,
+)
 from strawberry.extensions import ParserCache, SchemaExtension
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
@@ -26,6 +34,18 @@ _MOST_WITH_SUGGESTIONS = 3
 def is_cached(text: str | None) -> bool:
     """Whether anything may be kept of a document beyond the operation it came for."""
     return text is not None and len(text) <= MOST_CACHED_CHARS
+
+
+def parsed(text: str, max_tokens: int) -> DocumentNode:
+    """A document as operations are executed by it: of a usual length it is parsed once. `max_tokens` 0: any number.
+
+    Raises:
+        GraphQLError, RecursionError: It is no GraphQL, or has more tokens.
+    """
+    # By the same arguments as ParsedOnce, so that it is the same one.
+    options: dict[str, Any] = {"max_tokens": max_tokens} if max_tokens else {}
+    known: Callable[..., DocumentNode] = ParsedOnce().cached_parse_document
+    return known(text, **options) if is_cached(text) else parse(text, **options)
 
 
 class ParsedOnce(ParserCache):

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphql import GraphQLError, parse
+from graphql import GraphQLError
 from strawberry.types.graphql import OperationType
 from strawberry.utils.operation import get_operation_type
 
+from daglens.schema.documents import parsed
 from daglens.schema.large_input import marked
 from daglens.storage.errors import DaglensError
 
@@ -77,11 +78,12 @@ class GraphQLRequest:
                 values[key] = parse_json(values[key] or "null", f"`{key}`")
         return cls.read(values)
 
-    def operation_type(self) -> OperationType | None:
-        """What kind of operation it asks for; None when the document has no such operation, or is no GraphQL."""
+    def operation_type(self, max_tokens: int) -> OperationType | None:
+        """What kind of operation it asks for; None when the document has no such operation, more tokens than that, or
+        is no GraphQL: nothing is executed then. `max_tokens` 0: any number."""
         try:
             # By the same rule as the schema chooses the operation that it carries out.
-            return get_operation_type(parse(self.query, no_location=True), self.operation_name)
+            return get_operation_type(parsed(self.query, max_tokens), self.operation_name)
         except (GraphQLError, RecursionError, RuntimeError):
             return None
 

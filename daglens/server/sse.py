@@ -40,7 +40,8 @@ class EventStream(Response):
 
     def __init__(self, served: Served, request: Request, operation: GraphQLRequest) -> None:
         """Raises BadRequest when the operation may not be sent by this method."""
-        if request.method != "POST" and operation.operation_type() is OperationType.MUTATION:
+        max_tokens = served.settings.limits.max_tokens
+        if request.method != "POST" and operation.operation_type(max_tokens) is OperationType.MUTATION:
             raise BadRequest("Send mutations by POST.", status=405, code="METHOD_NOT_ALLOWED")
         self.status_code = 200
         self.background = None
@@ -67,7 +68,7 @@ class EventStream(Response):
     async def _stopping(self) -> None:
         """Return when the server stops, and this has no end of its own: then its client resumes elsewhere."""
         await self._served.stopping.wait()
-        if self._operation.operation_type() is not OperationType.SUBSCRIPTION:
+        if self._operation.operation_type(self._served.settings.limits.max_tokens) is not OperationType.SUBSCRIPTION:
             await asyncio.Event().wait()
 
     async def _speak(self, events: _Events) -> None:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from graphql.language.parser import Parser
 
 from daglens.instance import Instance
 from daglens.resolvers.live import LiveHub
@@ -175,6 +176,32 @@ def test_operation_that_cannot_be_executed(shared_server: LiveServer, query: str
         assert [error["extensions"]["code"] for error in result.payload["errors"]] == [code]
         assert result.payload["data"] is None
         assert end.name == "complete"
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_documents_are_parsed_once(shared_server: LiveServer, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """To tell what kind of operation it is, a document is read no further than the limit of tokens, and what is known
+    isn't read again."""
+    read = 0
+    advance = Parser.advance_lexer
+
+    def counting(self: Parser) -> None:
+        nonlocal read
+        read += 1
+        advance(self)
+
+    monkeypatch.setattr(Parser, "advance_lexer", counting)
+    with streamed(shared_server, "{ " + "now " * 8_000 + "}", method=method) as stream:
+        assert "TOO_MANY_TOKENS" in stream.next().data
+    assert 2_000 < read < 7_000  # whoever parses it anew stops at the limit
+    document = f"{{ version }} # {method}"
+    counts = []
+    for _ in range(2):
+        read = 0
+        with streamed(shared_server, document, method=method) as stream:
+            assert "version" in stream.next().data
+        counts.append(read)
+    assert counts[0] > 0 and counts[1] == 0
 
 
 def test_requests_that_cannot_be_read(shared_http: httpx.Client) -> None:
