@@ -14,6 +14,7 @@ _HINTS = {"RUN_NOT_FOUND": ". `daglens runs list` shows the runs, `daglens insta
 _USAGE_CODES = {
     "CONFIG_INVALID",
     "INSECURE_BINDING",
+    "INVALID_DOCUMENTS",
     "INVALID_HOME",
     "INVALID_NAME",
     "INVALID_SERVER_ADDRESS",
