@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,7 +127,7 @@ def serve(
         insecure=insecure,
         tls=TlsFiles(tls_cert, tls_key) if tls_cert is not None and tls_key is not None else None,
         workers=workers,
-        announce=_announce,
+        announce=_log_address if is_json else _announce,
         allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()),
         path_prefix=path_prefix,
@@ -141,7 +142,19 @@ def serve(
 def _announce(url: str, instance: Instance) -> None:
     for note in instance.notes:
         typer.echo(note, err=True)
+    typer.echo(_what_is_served(instance))
+    typer.echo(f"GraphiQL: {url}    GraphQL: {url}/graphql    Stop: Ctrl-C")
+
+
+def _log_address(url: str, instance: Instance) -> None:
+    """As `_announce`, for what collects logs: containers mix both outputs, and a line that is no object is an error."""
+    log = logging.getLogger("daglens.server")
+    for note in instance.notes:
+        log.warning("%s", note)
+    log.info("%s at %s", _what_is_served(instance), url, extra={"fields": {"url": url}})
+
+
+def _what_is_served(instance: Instance) -> str:
     bundles = instance.sections["run_storage"].class_name == "BundleRunStorage"
     what = "read-only, run bundles" if bundles else instance.origin.value
-    typer.echo(f"Serving {instance.home} ({what})")
-    typer.echo(f"GraphiQL: {url}    GraphQL: {url}/graphql    Stop: Ctrl-C")
+    return f"Serving {instance.home} ({what})"

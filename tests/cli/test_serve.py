@@ -78,6 +78,7 @@ def test_behind_a_prefix(start: Start) -> None:
         (("--allowed-origin", "app.example"), "app.example"),
         (("--path-prefix", "no slash?"), "prefix"),
         (("--ephemeral", "--instance-home", "/tmp"), "ephemeral"),
+        (("--documents", "nonesuch.json"), "daglens documents write"),
         (("--nonesuch",), "No such option"),
     ],
 )

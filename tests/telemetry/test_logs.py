@@ -163,7 +163,8 @@ def test_only_a_record_begins_at_the_margin(quiet):
 
 
 def test_serve_writes_json_when_it_is_told_to(tmp_path):
-    """`--log-format json` makes every line of the log an object, requests included."""
+    """`--log-format json` makes every line an object, requests and the server's address included: where a container's
+    outputs are collected together, no line is anything else."""
     import httpx
 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DAG")}
@@ -171,13 +172,13 @@ def test_serve_writes_json_when_it_is_told_to(tmp_path):
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path
     ) as process:
-        assert process.stdout is not None
+        assert process.stderr is not None
         try:
-            process.stdout.readline()
-            url = process.stdout.readline().split()[1]
+            url = json.loads(process.stderr.readline())["url"]
             httpx.get(f"{url}/healthz", headers={"x-request-id": "seen"})
         finally:
             process.terminate()
-        _, errors = process.communicate(timeout=60)
+        told, errors = process.communicate(timeout=60)
+    assert told == ""
     logged = [json.loads(line) for line in errors.splitlines()]
     assert [line["path"] for line in logged if line.get("requestId") == "seen"] == ["/healthz"]
