@@ -80,6 +80,10 @@ def test_pages_and_refusals(prefix: str, serve: Serve, tmp_path: Path) -> None:
         refused = http.post(f"{url}/graphql", content=large, headers={"content-type": "application/json"})
         assert refused.status_code == 413
         assert "BODY_TOO_LARGE" in refused.text
+        if prefix:
+            # As behind a published port of a container: nginx doesn't know by which port it is reached.
+            sent_on = http.get(url, headers={"host": "lens.example.org:9000"})
+            assert (sent_on.status_code, sent_on.headers["location"]) == (301, f"{prefix}/")
 
 
 @pytest.mark.system
