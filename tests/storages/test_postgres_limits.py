@@ -17,6 +17,7 @@ from daglens.storage.postgres import (
     event_reads,
 )
 from daglens.storage.postgres.run_reads import VALUE_START
+from daglens.storage.postgres.texts import text_array
 from daglens.storage.records import (
     MAX_SEQ,
     EventDraft,
@@ -201,3 +202,21 @@ def test_event_table_may_be_partitioned(
     events.close_runs(["r1"])
     assert events.delete("r1") == 5
     assert [len(page.events) for page in events.read([EventQuery("r1"), EventQuery("r2")])] == [0, 5]
+
+
+@pytest.mark.parametrize(
+    "texts", [[], [""], ["NULL", "{a,b}"], ['"', "\\", '\\"', " a\n\t"], [None, "ä, \"b\" 'c' \\"], [None]]
+)
+def test_lists_of_texts(postgres_config: PostgresConfig, texts: list[str | None]) -> None:
+    """They come out as they went in, whatever is in them."""
+    database = PostgresDatabase(postgres_config)
+    try:
+        assert database.read("SELECT %(texts)s::text[]", {"texts": text_array(texts)}) == [(texts,)]
+    finally:
+        database.close()
+
+
+def test_text_with_a_nul() -> None:
+    """It would be two, and shift what stands behind it into the wrong rows."""
+    with pytest.raises(ValueError, match="NUL"):
+        text_array(["a", "b\0c"])
