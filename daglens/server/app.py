@@ -128,7 +128,7 @@ def _lifespan(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         tasks = set() if served.settings.read_only else _upkeep(served)
         try:
-            async with nullcontext() if neighbours is None else neighbours.told(served.telemetry.metrics.text):
+            async with nullcontext() if neighbours is None else neighbours.told(served.telemetry.text):
                 yield
         finally:
             for task in tasks:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from prometheus_client import Gauge
-
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.live import LiveHub
@@ -59,15 +57,11 @@ class Served:
         self.gate = gate_of(instance, settings)
         limits = settings.limits
         self.clients = Clients(limits.max_connections, limits.max_client_bytes, limits.max_held_bytes)
-        Gauge(
-            "daglens_held_bytes",
-            "Bytes of bodies and messages that come in, and of operations that have not ended",
-            registry=self.telemetry.metrics.registry,
-        ).set_function(lambda: self.clients.total_bytes)
         self.documents = TrustedDocuments(
             documents_file(instance, settings.documents),
             settings.documents_mode,
             most_chars=settings.limits.max_document_chars,
+            on_read=self.telemetry.operation_names.know,
         )
         self.stopping = asyncio.Event()
         self.results = LiveResults(lambda: self.schema, most_bytes=settings.limits.max_answer_bytes)

@@ -1,4 +1,4 @@
-"""What a storage with a pool of connections tells of it."""
+"""What a storage tells of its connections and statements, where it has some to tell of."""
 
 from __future__ import annotations
 
@@ -14,14 +14,29 @@ class Connections:
         pool: Its name, without secrets. Storages that share one give the same.
         most: How many connections there may be.
         in_use, idle: How many there are.
-        round_trips: Messages sent to the server up to now; each may hold several statements.
     """
 
     pool: str
     most: int
     in_use: int
     idle: int
-    round_trips: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """What one database was asked by this process, up to now.
+
+    Attributes:
+        database: Its name, without secrets. Storages that share one give the same.
+        count: Messages sent to a server, each of which may hold several statements; where there is no server, the
+            statements.
+        seconds: How long they took, with the reading of their rows, and, where there is no server, with what is made
+            of them.
+    """
+
+    database: str
+    count: int
+    seconds: float
 
 
 @runtime_checkable
@@ -30,4 +45,13 @@ class HasConnections(Protocol):
 
     def connections(self) -> Connections:
         """The pool. Answered at once, without asking the server; never raises."""
+        ...
+
+
+@runtime_checkable
+class HasStatements(Protocol):
+    """A storage that counts its statements; optional."""
+
+    def statements(self) -> Statements:
+        """What was counted. Answered at once; never raises."""
         ...

@@ -84,10 +84,28 @@ def test_the_dashboard_groups_by_labels_that_exist(documented):
     board: Any = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text(encoding="utf-8"))
     for panel in board["panels"]:
         for target in panel["targets"]:
-            (name,) = names_in(iter([target["expr"]]))
+            known = set.intersection(*(documented[name][1] for name in names_in(iter([target["expr"]]))))
             grouped = {label for by in re.findall(r"by \(([^)]*)\)", target["expr"]) for label in by.split(", ")}
             shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
-            assert (grouped | shown) - {"le", "instance"} <= documented[name][1], target
+            assert (grouped | shown) - {"le", "instance", "worker"} <= known, target
+
+
+def test_expressions_are_what_prometheus_takes_them_for(exported):
+    """Counters are read by their rise, percentiles from buckets that are summed by `le`, gauges as they are."""
+    board: Any = json.loads((ROOT / "docs" / "grafana-dashboard.json").read_text(encoding="utf-8"))
+    (alerts,) = marked(DOCUMENT, "alerts")
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    expressions += [rule["expr"] for rule in yaml.safe_load(alerts.text)["groups"][0]["rules"]]
+    for expression in expressions:
+        for name in re.findall(r"\b(?:daglens|process)_\w+", expression):
+            kind = exported[_PARTS.sub("", name)][0]
+            ways = re.findall(rf"(\w+)\({name}(?:{{[^}}]*}})?(\[[^]]+\])?", expression)
+            rises = [way in ("rate", "increase") and bool(window) for way, window in ways]
+            assert rises and all(rises) if kind in ("counter", "histogram") else not any(rises), expression
+            if kind == "histogram":
+                assert name.endswith("_bucket"), expression
+                assert re.search(r"histogram_quantile\(0\.\d+, sum by \(le\b[^)]*\) \(rate\(", expression), expression
+        assert expression.count("(") == expression.count(")")
 
 
 def test_every_block_is_tested():
@@ -101,6 +119,7 @@ def test_alerts_ask_for_metrics_that_exist(exported):
     assert yaml.safe_load(scrape.text)["scrape_configs"][0]["job_name"] == "daglens"
     (alerts,) = marked(DOCUMENT, "alerts")
     rules = yaml.safe_load(alerts.text)["groups"][0]["rules"]
+    assert all(rule["annotations"]["summary"] for rule in rules)
     assert names_in(rule["expr"] for rule in rules) <= exported.keys()
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
 import httpx
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from daglens.instance import Instance
+from daglens.server.documents.manifest import Manifest, manifest_text
 from daglens.server.telemetry.names import BoundedNames
 from daglens.testing.server import LiveServer
 from tests.server.conftest import EVENTS, create, opened, until, write
@@ -85,7 +93,7 @@ def test_storage_calls_are_counted_and_timed(http, instance):
     assert value(http, "daglens_storage_calls_total", storage="run_storage", outcome="ok") >= 1
     assert value(http, "daglens_storage_call_seconds_count", storage="run_storage") >= 1
     assert value(http, "daglens_storage_wait_seconds_count", storage="run_storage") >= 1
-    assert value(http, "daglens_storage_threads", storage="run_storage", state="most") >= 1
+    assert value(http, "daglens_storage_threads_limit", storage="run_storage") >= 1
 
 
 def test_a_storage_that_fails_is_counted(http, instance, monkeypatch):
@@ -155,3 +163,137 @@ def test_upkeep_is_counted(http):
 def test_process_and_executor_are_there(http, name):
     """Standard names for the process; the executor's counters."""
     assert name in http.get("/metrics").text
+
+
+def test_what_somebody_is_woken_by_is_there_before_it_happens(http):
+    """With 0: of a counter that appears with its first failure, Prometheus's `rate` and `increase` see no rise."""
+    text = http.get("/metrics").text
+    for section in ("run_storage", "event_log_storage", "compute_logs", "local_artifact_storage"):
+        for outcome in ("failed", "unavailable", "refused", "canceled"):
+            assert f'daglens_storage_calls_total{{outcome="{outcome}",storage="{section}"}} 0.0\n' in text
+    assert 'daglens_upkeep_rounds_total{outcome="failed"} 0.0\n' in text
+    assert 'daglens_retention_rounds_total{outcome="failed"} 0.0\n' in text
+    assert 'daglens_errors_total{code="INTERNAL"} 0.0\n' in text
+
+
+def test_bytes_are_bytes(server: LiveServer, http):
+    """Of a text that isn't ASCII as many are counted as went over the wire."""
+    with opened(server) as socket:
+        before = value(http, "daglens_received_bytes_total", transport="websocket")
+        message = json.dumps({"type": "ping", "payload": {"said": "żółw" * 25}}, ensure_ascii=False)
+        socket.connection.send(message)
+        assert socket.receive()["type"] == "pong"
+        received = value(http, "daglens_received_bytes_total", transport="websocket") - before
+    assert received == len(message.encode()) > len(message)
+
+
+def test_a_scrape_holds_nobody_up(server: LiveServer, http, monkeypatch):
+    """While thousands of lines are written for one who asks, others are answered."""
+    begun, go_on = threading.Event(), threading.Event()
+    metrics = server.app.state.served.telemetry.metrics
+    text: Callable[[], bytes] = metrics.text
+
+    def slow() -> bytes:
+        begun.set()
+        assert go_on.wait(60)
+        return text()
+
+    monkeypatch.setattr(metrics, "text", slow)
+    with ThreadPoolExecutor(1) as scraper:
+        scrape = scraper.submit(lambda: httpx.get(f"{server.url}/metrics", timeout=60).text)
+        try:
+            assert begun.wait(60)
+            assert ask(http, "{ __typename }").json() == {"data": {"__typename": "Query"}}
+        finally:
+            go_on.set()
+        assert "daglens_requests_total" in scrape.result(60)
+
+
+def test_a_request_looks_up_no_metric_twice(http, monkeypatch):
+    """What counts a request was found by the first one like it: asking a metric for its child costs three times what
+    counting does."""
+    asked: list[tuple[object, ...]] = []
+    labels = MetricWrapperBase.labels
+
+    def counted(self: MetricWrapperBase, *values: object, **named: object) -> object:
+        asked.append(values)
+        return labels(self, *values, **named)
+
+    ask(http, "query Mine { runsOrError { __typename } }")
+    monkeypatch.setattr(MetricWrapperBase, "labels", counted)
+    ask(http, "query Mine { runsOrError { __typename } }")
+    assert [values for values in asked if values not in {("ok",), ("failed",)}] == []
+
+
+def test_a_plug_in_that_tells_nothing_of_itself(serve, instance):
+    """What a storage says of its pool and its mode is left out when it raises; all else is told."""
+
+    class Raising:
+        def __getattr__(self, name: str) -> object:
+            return getattr(instance.runs, name)
+
+        def connections(self) -> object:
+            raise RuntimeError("planted")
+
+        def statements(self) -> object:
+            raise RuntimeError("planted")
+
+    with httpx.Client(base_url=serve(replace(instance, runs=Raising())).url) as client:
+        assert value(client, "daglens_info") == 1
+
+
+def test_statements_of_sqlite_are_counted_and_timed(serve, tmp_path):
+    """By file, as those of PostgreSQL by server."""
+    with Instance.open(home=tmp_path) as on_disk, httpx.Client(base_url=serve(on_disk).url) as client:
+        create(on_disk)
+        before = value(client, "daglens_statements_total")
+        ask(client, "{ runsOrError { __typename } }")
+        (database,) = {
+            sample.labels["database"]
+            for family in text_string_to_metric_families(client.get("/metrics").text)
+            for sample in family.samples
+            if sample.name == "daglens_statement_seconds_total"
+        }
+        assert database.startswith(str(tmp_path))
+        assert value(client, "daglens_statements_total", database=database) > before
+        assert value(client, "daglens_statement_seconds_total", database=database) > 0
+
+
+TRUSTED = (
+    "fragment F on Query { version } query Trusted { ...F } query AlsoTrusted($a: Boolean!) { ...F @include(if: $a) }"
+)
+
+
+def test_names_of_trusted_documents_always_show(serve, tmp_path):
+    """However many names other clients have sent before: those of the manifest, of one that is read later too."""
+    file = tmp_path / "documents.json"
+    file.write_text(manifest_text({"one": TRUSTED}))
+    with httpx.Client(base_url=serve(documents=file, documents_mode="log").url, timeout=60) as client:
+        for number in range(101):
+            ask(client, f"query Q{number} {{ __typename }}")
+        ask(client, TRUSTED, operationName="AlsoTrusted", variables={"a": True})
+        assert value(client, "daglens_operations_total", operation="AlsoTrusted", outcome="ok") == 1
+        file.write_text(manifest_text({"one": TRUSTED, "two": "query Later { version }"}))
+        ask(client, "query Later { version }")
+        ask(client, "query Late { version }")
+        assert value(client, "daglens_operations_total", operation="Later", outcome="ok") == 1
+        assert value(client, "daglens_operations_total", operation="Late") == 0
+
+
+def test_names_in_documents():
+    """All operations of a text, wherever they stand; a field, a fragment or a description is none of them."""
+    texts = {
+        "a": TRUSTED,
+        "b": "# query No\nsubscription\n  Sub @x {a}mutation Mut{b(queryName:1)}",
+        "c": "{ version }",
+    }
+    assert sorted(Manifest.of(texts).operation_names()) == ["AlsoTrusted", "Mut", "Sub", "Trusted"]
+
+
+def test_known_names_have_a_bound():
+    """A file of any length makes no labels without end, and what can't be a name makes none."""
+    names = BoundedNames(room=0)
+    names.know(f"Q{number}" for number in range(2000))
+    names.know(["x" * 65, "Later"])
+    shown = {names.label(name) for name in (*(f"Q{number}" for number in range(2000)), "x" * 65, "Later")}
+    assert len(shown) == 1001 and "Later" not in shown

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from daglens.storage.errors import DaglensError
 
 _MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 _PREFIX: Final = "sha256:"
+_OPERATION: Final = re.compile(r"\b(?:query|mutation|subscription)\s+([_A-Za-z]\w*)\s*[({@]", re.ASCII)
 _APOLLO: Final = "apollo-persisted-query-manifest"
 
 
@@ -58,6 +60,11 @@ class Manifest:
         by_id = {id.removeprefix(_PREFIX): text for id, text in documents.items()}
         texts = frozenset([*by_id.values(), *map(plain, by_id.values())])
         return cls(by_id, texts, max(map(len, by_id.values()), default=0))
+
+    def operation_names(self) -> Iterator[str]:
+        """Names of the documents' operations. Found without parsing, which would take seconds for a large file: a field
+        that is called `query` may bring one that is none."""
+        return (name for text in self.by_id.values() for name in _OPERATION.findall(text))
 
     def text_of(self, id: str) -> str | None:
         """The document of an id, with or without `sha256:` before it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
@@ -26,9 +27,17 @@ class TrustedDocuments:
     documents stay those that were read last, and the log says why.
     """
 
-    def __init__(self, path: Path | None, mode: Mode, *, most_chars: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        mode: Mode,
+        *,
+        most_chars: int = 0,
+        on_read: Callable[[Iterable[str]], None] = lambda names: None,
+    ) -> None:
         """Without a file, or with mode `off`, every document is executed and no ids are known. `most_chars`: of a
-        document that a client sends; 0: of any length.
+        document that a client sends; 0: of any length. `on_read`: told the names of the file's operations, now and
+        when it has changed.
 
         Raises:
             InvalidDocuments: The file can't be used.
@@ -39,6 +48,9 @@ class TrustedDocuments:
         self._signature = _signature(self._path)
         self._manifest = None if self._path is None else read_manifest(self._path)
         self._told: set[str] = set()
+        self._on_read = on_read
+        if self._manifest is not None:
+            on_read(self._manifest.operation_names())
 
     def checked(self, request: GraphQLRequest) -> GraphQLRequest:
         """The request with its document.
@@ -84,6 +96,7 @@ class TrustedDocuments:
             try:
                 self._manifest = read_manifest(self._path)
                 self._told.clear()
+                self._on_read(self._manifest.operation_names())
                 log.info("%s has changed: %d documents", self._path, len(self._manifest.by_id))
             except InvalidDocuments as error:
                 log.error("The documents stay as they were: %s", error)

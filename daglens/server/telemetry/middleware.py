@@ -55,7 +55,7 @@ class _Measured:
         self._receive = receive
         self._send = send
         self._traffic = telemetry.traffic[record.transport]
-        telemetry.metrics.in_progress.labels(record.transport).inc()
+        telemetry.in_progress[record.transport].inc()
 
     async def receive(self) -> Message:
         """See ASGI."""
@@ -64,8 +64,7 @@ class _Measured:
         if kind == "http.request":
             self._received(len(message.get("body", b"")))
         elif kind == "websocket.receive":
-            text = message.get("text")
-            self._received(len(message.get("bytes") or b"") if text is None else len(text))
+            self._received(_size(message))
         elif kind == "websocket.disconnect" and self._record.status is None:
             code = message.get("code", 1006)
             self._record.status = code if code in _CLIENTS_CODES else 0
@@ -76,17 +75,14 @@ class _Measured:
         kind = message["type"]
         if kind == "http.response.start":
             self._record.status = message["status"]
-            headers = message.get("headers", ())
-            if any(
-                name.lower() == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers
-            ):
-                self._becomes("sse")
             message = self._with_id(message)
+            for name, value in message["headers"]:
+                if name == b"content-type" and value.startswith(b"text/event-stream"):
+                    self._becomes("sse")
         elif kind == "http.response.body":
             self._sent(len(message.get("body", b"")))
         elif kind == "websocket.send":
-            text = message.get("text")
-            self._sent(len(message.get("bytes") or b"") if text is None else len(text))
+            self._sent(_size(message))
         elif kind == "websocket.accept":
             message = self._with_id(message)
         elif kind == "websocket.close":
@@ -111,25 +107,25 @@ class _Measured:
 
     def end(self) -> None:
         """It has ended."""
-        record, metrics = self._record, self._telemetry.metrics
+        record, telemetry = self._record, self._telemetry
         seconds = perf_counter() - record.began
         # Who left before the answer began has no status.
         status = "none" if record.status is None else "other" if record.status == 0 else str(record.status)
         route = record.route or "none"
         method = record.method if record.method in _METHODS else "other"
-        metrics.in_progress.labels(record.transport).dec()
-        metrics.requests.labels(record.transport, route, method, status).inc()
+        telemetry.in_progress[record.transport].dec()
+        telemetry.requests[(record.transport, route, method, status)].inc()
         if record.refused is not None:
-            metrics.errors.labels(self._telemetry.codes.label(record.refused)).inc()
+            telemetry.errors[(telemetry.codes.label(record.refused),)].inc()
         if record.transport == "http":
-            metrics.request_seconds.labels(route).observe(seconds)
+            telemetry.request_seconds[(route,)].observe(seconds)
         if log.isEnabledFor(logging.INFO):
             log.info("%s", _line(record, status, seconds), extra={"fields": _fields(record, status, seconds)})
 
     def _becomes(self, transport: str) -> None:
-        in_progress = self._telemetry.metrics.in_progress
-        in_progress.labels(self._record.transport).dec()
-        in_progress.labels(transport).inc()
+        in_progress = self._telemetry.in_progress
+        in_progress[self._record.transport].dec()
+        in_progress[transport].inc()
         self._record.transport = transport
         self._traffic = self._telemetry.traffic[transport]
 
@@ -144,8 +140,19 @@ class _Measured:
         self._record.sent_bytes += size
 
     def _with_id(self, message: Message) -> Message:
-        headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() != REQUEST_ID]
-        return {**message, "headers": [*headers, (REQUEST_ID, self._record.id.encode())]}
+        # Names are in lower case, says ASGI.
+        headers = [pair for pair in message.get("headers", ()) if pair[0] != REQUEST_ID]
+        headers.append((REQUEST_ID, self._record.id.encode()))
+        return {**message, "headers": headers}
+
+
+def _size(message: Message) -> int:
+    """Bytes of a socket's message."""
+    text = message.get("text")
+    if text is None:
+        return len(message.get("bytes") or b"")
+    # Which of them it is a text knows without a look.
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def _fields(record: RequestRecord, status: str, seconds: float) -> dict[str, Any]:

@@ -17,6 +17,7 @@ EXAMPLES: Final = tuple(
     for name in re.findall(r"^(?:query|mutation|subscription)\s+(\w+)", path.read_text(), re.MULTILINE)
 )
 """Names of the operations that GraphiQL opens with."""
+_MOST_KNOWN = 1000
 _NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}", re.ASCII)
 
 
@@ -27,6 +28,14 @@ class BoundedNames:
         """`known` names always show; of all others the first `room` do."""
         self._shown = set(known)
         self._room = room
+        self._room_for_known = _MOST_KNOWN
+
+    def know(self, names: Iterable[str]) -> None:
+        """These show, too, whatever clients send: the first 1,000 of all calls, and none that can't be a name."""
+        for name in names:
+            if self._room_for_known > 0 and name not in self._shown and _NAME.fullmatch(name):
+                self._room_for_known -= 1
+                self._shown.add(name)
 
     def label(self, name: str | None) -> str:
         """What stands for a name."""

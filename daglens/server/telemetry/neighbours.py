@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -30,12 +30,14 @@ class Neighbours:
         self._number = number
 
     @asynccontextmanager
-    async def told(self, text: Callable[[], bytes]) -> AsyncIterator[None]:
+    async def told(self, text: Callable[[], Awaitable[bytes]]) -> AsyncIterator[None]:
         """Tell the others this worker's metrics while the context is open."""
 
         async def tell(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            writer.write(text())
-            writer.close()
+            try:
+                writer.write(await text())
+            finally:
+                writer.close()
 
         path = self._folder / str(self._number)
         # Of one that died, and had this number.

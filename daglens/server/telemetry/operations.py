@@ -26,7 +26,6 @@ def measuring(telemetry: Telemetry) -> Callable[[], SchemaExtension]:
 class _Measured(SchemaExtension):
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
-        self._metrics = telemetry.metrics
         self._kind = UNKNOWN
         self._begun = False
         self._failed = False
@@ -49,7 +48,7 @@ class _Measured(SchemaExtension):
         self._begun = True
         if self._kind == SUBSCRIPTION:
             # Its code runs in whatever task asks for its next result: there nothing can be left behind.
-            self._metrics.subscriptions.inc()
+            self._telemetry.metrics.subscriptions.inc()
             yield
         else:
             with self._span.current():
@@ -71,10 +70,10 @@ class _Measured(SchemaExtension):
         # The names of what isn't valid are nobody's.
         name = self._telemetry.operation_names.label(given) if self._begun else UNKNOWN
         if self._kind == SUBSCRIPTION:
-            self._metrics.subscriptions.dec()
+            self._telemetry.metrics.subscriptions.dec()
         elif self._begun:
-            self._metrics.operation_seconds.labels(name, self._kind).observe(seconds)
-        self._metrics.operations.labels(name, self._kind, outcome).inc()
+            self._telemetry.operation_seconds[(name, self._kind)].observe(seconds)
+        self._telemetry.operations[(name, self._kind, outcome)].inc()
         request_id = None
         if self._record is not None:
             request_id = self._record.id

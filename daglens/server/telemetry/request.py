@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
-from uuid import uuid4
 
 from starlette.types import Scope
 
 _KEY = "daglens.request"
+_TOLD = frozenset({b"x-request-id", b"traceparent", b"tracestate"})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+/=@\-]{0,127}", re.ASCII)
 _MOST_NOTED = 8
 _MOST_NAME_CHARS = 200
@@ -79,15 +80,15 @@ def current_request() -> RequestRecord | None:
 
 def begin_request(scope: Scope) -> RequestRecord:
     """A new record: in the scope, and for all that runs for this request."""
-    headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    given = headers.get(b"x-request-id", "")
+    told = {name: value.decode("latin-1") for name, value in scope["headers"] if name in _TOLD}
+    given = told.pop(b"x-request-id", "")
     record = RequestRecord(
-        given if _ID.fullmatch(given) else uuid4().hex,
+        given if _ID.fullmatch(given) else os.urandom(16).hex(),
         "websocket" if scope["type"] == "websocket" else "http",
         scope.get("method", "GET"),
         scope["path"],
         scope["client"][0] if scope.get("client") else "",
-        {name: headers[name.encode()] for name in ("traceparent", "tracestate") if name.encode() in headers},
+        {name.decode(): value for name, value in told.items()},
     )
     scope[_KEY] = record
     _current.set(record)

@@ -18,9 +18,9 @@ class MetricsPage:
         self._neighbours = neighbours
 
     async def answer(self, request: Request) -> Response:
-        """All metrics, as they are now. Asks no storage."""
+        """All metrics, as they are now."""
         headers = {"content-type": CONTENT_TYPE_LATEST, "cache-control": "no-store"}
-        text = self._telemetry.metrics.text()
+        text = await self._telemetry.text()
         if self._neighbours is not None:
             text = merged(await self._neighbours.texts(text))
         return Response(text, headers=headers)

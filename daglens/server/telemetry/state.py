@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from daglens.schema.compiled.counters import counters
-from daglens.storage.connections import HasConnections
+from daglens.storage.connections import HasConnections, HasStatements
 
 if TYPE_CHECKING:
     from daglens.server.served import Served
+
+T = TypeVar("T")
 
 TRANSPORTS: Final = ("http", "sse", "websocket")
 
@@ -43,9 +45,10 @@ class ServerState:
         yield from self._sent()
         yield from _lists()
         if self.served is not None:
+            yield _held(self.served)
             yield from _live(self.served)
             yield from _threads(self.served)
-            yield from _pools(self.served)
+            yield from _databases(self.served)
 
     def _sent(self) -> Iterator[Metric]:
         messages = CounterMetricFamily(
@@ -79,6 +82,14 @@ def _lists() -> Iterator[Metric]:
     return iter((lists, plans))
 
 
+def _held(served: Served) -> Metric:
+    held = GaugeMetricFamily(
+        "daglens_held_bytes", "Bytes of bodies and messages that come in, and of operations that have not ended"
+    )
+    held.add_metric((), served.clients.total_bytes)
+    return held
+
+
 def _live(served: Served) -> Iterator[Metric]:
     hub = served.hub_if_any
     viewers = GaugeMetricFamily("daglens_live_viewers", "Feeds that are being read, waits of long polls included")
@@ -92,7 +103,9 @@ def _live(served: Served) -> Iterator[Metric]:
         "daglens_live_behind_events", "Events that the viewer furthest behind has yet to be sent, of those read"
     )
     behind.add_metric((), hub.most_behind if hub is not None else 0)
-    mode = GaugeMetricFamily("daglens_live_mode", "1 at how this server hears of new events", labels=("mode",))
+    mode = GaugeMetricFamily(
+        "daglens_live_mode", "1 at the way in which this server hears of new events", labels=("mode",)
+    )
     mode.add_metric((_mode(served),), 1)
     return iter((viewers, watched, behind, mode))
 
@@ -106,33 +119,53 @@ def _mode(served: Served) -> str:
 
 
 def _threads(served: Served) -> Iterator[Metric]:
-    threads = GaugeMetricFamily(
-        "daglens_storage_threads", "Threads that call a storage: how many may, how many do", labels=("storage", "state")
+    busy = GaugeMetricFamily("daglens_storage_threads_busy", "Threads that call a storage now", labels=("storage",))
+    most = GaugeMetricFamily(
+        "daglens_storage_threads_limit", "Threads that may call a storage at once", labels=("storage",)
     )
     waiting = GaugeMetricFamily(
         "daglens_storage_calls_waiting", "Calls that wait for one of a storage's threads", labels=("storage",)
     )
     for section, of_storage in served.calls.threads.items():
-        threads.add_metric((section, "most"), of_storage.most)
-        threads.add_metric((section, "busy"), of_storage.busy)
+        busy.add_metric((section,), of_storage.busy)
+        most.add_metric((section,), of_storage.most)
         waiting.add_metric((section,), of_storage.waiting)
-    return iter((threads, waiting))
+    return iter((busy, most, waiting))
 
 
-def _pools(served: Served) -> Iterator[Metric]:
-    found = {
-        pool.pool: pool
-        for pool in (s.connections() for s in served.instance.storages.values() if isinstance(s, HasConnections))
-    }
+def _databases(served: Served) -> Iterator[Metric]:
+    storages = served.instance.storages.values()
     connections = GaugeMetricFamily(
-        "daglens_pool_connections", "Connections to a database server", labels=("pool", "state")
+        "daglens_pool_connections", "Connections to a database server that are there", labels=("pool", "state")
     )
-    trips = CounterMetricFamily(
-        "daglens_statements", "Messages sent to a database server; one may hold several statements", labels=("pool",)
+    limit = GaugeMetricFamily(
+        "daglens_pool_connections_limit", "Connections to a database server that there may be", labels=("pool",)
     )
-    for name, pool in found.items():
-        connections.add_metric((name, "most"), pool.most)
-        connections.add_metric((name, "in_use"), pool.in_use)
-        connections.add_metric((name, "idle"), pool.idle)
-        trips.add_metric((name,), pool.round_trips)
-    return iter((connections, trips))
+    pools = (_told(storage.connections) for storage in storages if isinstance(storage, HasConnections))
+    for pool in {pool.pool: pool for pool in pools if pool is not None}.values():
+        connections.add_metric((pool.pool, "in_use"), pool.in_use)
+        connections.add_metric((pool.pool, "idle"), pool.idle)
+        limit.add_metric((pool.pool,), pool.most)
+    count = CounterMetricFamily(
+        "daglens_statements",
+        "Messages sent to a database server, each of which may hold several statements; of SQLite, statements",
+        labels=("database",),
+    )
+    seconds = CounterMetricFamily(
+        "daglens_statement_seconds",
+        "How long they took, with the reading of their rows, and on SQLite with what is made of them",
+        labels=("database",),
+    )
+    counted = (_told(storage.statements) for storage in storages if isinstance(storage, HasStatements))
+    for found in {found.database: found for found in counted if found is not None}.values():
+        count.add_metric((found.database,), found.count)
+        seconds.add_metric((found.database,), found.seconds)
+    return iter((connections, limit, count, seconds))
+
+
+def _told(tell: Callable[[], T]) -> T | None:
+    try:
+        return tell()
+    except Exception:
+        # A plug-in's; what else there is to tell is told.
+        return None

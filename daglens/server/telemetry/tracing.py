@@ -6,8 +6,8 @@ Only the API is used: which exporter, sampling and address, whoever starts the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from daglens import __version__
@@ -46,9 +46,9 @@ class Tracing:
         """A span below the one that `traceparent` names."""
         return NO_SPAN
 
-    def storage_call(self, section: str, call: Callable[..., Any]) -> AbstractContextManager[Any]:
-        """Around a call of a storage; a span when it is done for an operation that has one."""
-        return nullcontext()
+    def storage_call(self, section: str, call: Callable[..., Any]) -> AbstractContextManager[Any] | None:
+        """What stands around a call of a storage: a span when it is done for an operation that has one."""
+        return None
 
 
 class OpenTelemetryTracing(Tracing):
@@ -68,18 +68,15 @@ class OpenTelemetryTracing(Tracing):
         parent = self._propagator.extract(headers) if not trace.get_current_span().is_recording() else None
         return _OpenTelemetrySpan(self._tracer.start_span("graphql", context=parent, kind=trace.SpanKind.SERVER))
 
-    @contextmanager
-    def storage_call(self, section: str, call: Callable[..., Any]) -> Iterator[None]:
+    def storage_call(self, section: str, call: Callable[..., Any]) -> AbstractContextManager[Any] | None:
         """See Tracing."""
         from opentelemetry import trace
 
         # What a feed reads, it reads for nobody in particular, several times a second.
         if not trace.get_current_span().is_recording():
-            yield
-            return
+            return None
         names = {"daglens.storage": section, "code.function.name": f"{call.__module__}.{call.__qualname__}"}
-        with self._tracer.start_as_current_span(section, kind=trace.SpanKind.CLIENT, attributes=names):
-            yield
+        return self._tracer.start_as_current_span(section, kind=trace.SpanKind.CLIENT, attributes=names)
 
 
 class _OpenTelemetrySpan(OperationSpan):

@@ -13,11 +13,12 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from time import perf_counter
 from typing import Any, TypeVar
 
 import psycopg2
 
-from daglens.storage.connections import Connections
+from daglens.storage.connections import Connections, Statements
 from daglens.storage.errors import StorageSchemaMismatch
 from daglens.storage.postgres import readiness
 from daglens.storage.postgres.clock import NOW_US, ServerClock
@@ -55,6 +56,8 @@ class PostgresDatabase:
         """For tests: called with the statements and parameters of every message that is sent."""
         self.messages_sent = 0
         """Round trips up to now; several statements may go in one."""
+        self.sending_s = 0.0
+        """How long they took."""
         self._autocreate = config.should_autocreate_tables
         self._durability = config.durability
         self._timeout_s = config.statement_timeout_s
@@ -231,9 +234,14 @@ class PostgresDatabase:
         self.messages_sent += 1
         if self.on_message is not None:
             self.on_message(sql, parameters)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return [] if cursor.description is None else cursor.fetchall()
+        began = perf_counter()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                return [] if cursor.description is None else cursor.fetchall()
+        finally:
+            took_s = perf_counter() - began
+            self.sending_s += took_s
 
     def settings(self) -> str:
         """What each transaction begins with.
@@ -293,7 +301,11 @@ class PostgresDatabase:
     def connections(self) -> Connections:
         """The pool as it is now."""
         pool = self.pool
-        return Connections(f"{pool.address}/{self.schema}", pool.size, pool.in_use, pool.idle, self.messages_sent)
+        return Connections(f"{pool.address}/{self.schema}", pool.size, pool.in_use, pool.idle)
+
+    def statements(self) -> Statements:
+        """What was sent up to now."""
+        return Statements(f"{self.pool.address}/{self.schema}", self.messages_sent, self.sending_s)
 
     def health(self) -> Health:
         """Whether the server answers and the schema is the right one; within a few seconds."""

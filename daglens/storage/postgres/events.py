@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from psycopg2.errors import UniqueViolation
 
-from daglens.storage.connections import Connections
+from daglens.storage.connections import Connections, Statements
 from daglens.storage.contract import EventLogStorage, RunStorage, Watch
 from daglens.storage.drafts import DEFAULT_LIMITS, EventLimits, prepare, without_duplicates
 from daglens.storage.errors import RunFull
@@ -61,6 +61,10 @@ class PostgresEventLogStorage(EventLogStorage):
     def connections(self) -> Connections:
         """See HasConnections."""
         return self.database.connections()
+
+    def statements(self) -> Statements:
+        """See HasStatements."""
+        return self.database.statements()
 
     def health(self) -> Health:
         """See Storage. A read-only standby counts as healthy: it can be read."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from daglens.storage.connections import Connections
+from daglens.storage.connections import Connections, Statements
 from daglens.storage.contract import Leases, RunStorage
 from daglens.storage.errors import RunNotFound
 from daglens.storage.postgres import run_writes
@@ -59,6 +59,10 @@ class PostgresRunStorage(RunStorage, Leases):
     def connections(self) -> Connections:
         """See HasConnections."""
         return self.database.connections()
+
+    def statements(self) -> Statements:
+        """See HasStatements."""
+        return self.database.statements()
 
     def health(self) -> Health:
         """See Storage. A read-only standby counts as healthy: it can be read."""

@@ -15,10 +15,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from daglens.storage.connections import Statements
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import Health
 from daglens.storage.sqlite import forking, opening
 from daglens.storage.sqlite.config import Durability
+from daglens.storage.sqlite.counting import CountingConnection, Tally
 from daglens.storage.sqlite.failures import in_a_sentence, needs_new_connection
 from daglens.storage.sqlite.time_limit import TimeLimit
 from daglens.storage.sqlite.watching import ChangeWatcher
@@ -59,6 +61,7 @@ class SqliteDatabase:
         self._statement_timeout_s = statement_timeout_s
         self._users = 0
         self._closed = False
+        self._tally = Tally()
         self._renew()
         forking.protect(self)
 
@@ -73,7 +76,7 @@ class SqliteDatabase:
         self._readers_free = threading.BoundedSemaphore(POOL_SIZE)
         self._idle: list[sqlite3.Connection] = []
         self._held: list[Callable[[], None]] = []
-        self.watcher = ChangeWatcher(lambda: self._connect(reader=True))
+        self.watcher = ChangeWatcher(lambda: self._connect(reader=True, counted=False))
 
     # ------------------------------------------------------------ sharing
 
@@ -139,6 +142,7 @@ class SqliteDatabase:
         with self._readers_free:
             connection = self._take_reader()
             identity = self._identity
+            began = time.perf_counter()
             try:
                 connection.set_trace_callback(self.on_statement)
                 with TimeLimit(connection, self._statement_timeout_s):
@@ -154,6 +158,9 @@ class SqliteDatabase:
                 else:
                     self._idle.append(connection)
                 raise in_a_sentence(self.path, error) from error
+            finally:
+                took_s = time.perf_counter() - began
+                self._tally.seconds += took_s
             if self._closed or identity != self._identity:
                 connection.close()
             else:
@@ -180,6 +187,7 @@ class SqliteDatabase:
             connection = self._writer
             if connection is None:
                 connection = self._writer = self._connect(reader=False)
+            began = time.perf_counter()
             try:
                 connection.set_trace_callback(self.on_statement)
                 if transaction:
@@ -192,11 +200,18 @@ class SqliteDatabase:
                     self._discard_writer()
                     self._reopen_after(error)
                 raise in_a_sentence(self.path, error) from error
+            finally:
+                took_s = time.perf_counter() - began
+                self._tally.seconds += took_s
             if self._closed:
                 self._discard_writer()
             return done
         finally:
             self._write_lock.release()
+
+    def statements(self) -> Statements:
+        """What was read and written by this process up to now; the watch for changes isn't counted."""
+        return Statements(str(self.path), self._tally.statements, self._tally.seconds)
 
     def health(self) -> Health:
         """Whether the file can be opened and read."""
@@ -232,9 +247,9 @@ class SqliteDatabase:
         except IndexError:
             return self._connect(reader=True)
 
-    def _connect(self, *, reader: bool) -> sqlite3.Connection:
+    def _connect(self, *, reader: bool, counted: bool = True) -> sqlite3.Connection:
         self._open(self._busy_timeout_s)
-        connection: sqlite3.Connection | None = None
+        connection: CountingConnection | None = None
         try:
             connection = opening.connect(self.path, self._busy_timeout_s)
             for pragma in _READER_PRAGMAS if reader else _WRITER_PRAGMAS:
@@ -245,6 +260,9 @@ class SqliteDatabase:
             if connection is not None:
                 connection.close()
             raise in_a_sentence(self.path, error) from error
+        # Only now: what sets it up nobody has asked for.
+        if counted:
+            connection.tally = self._tally
         return connection
 
     def _close_idle(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from daglens.storage.connections import Statements
 from daglens.storage.contract import EventLogStorage, RunStorage, Watch
 from daglens.storage.drafts import DEFAULT_LIMITS, EventLimits, now_us, prepare, without_duplicates
 from daglens.storage.errors import RunFull
@@ -61,6 +62,10 @@ class SqliteEventLogStorage(EventLogStorage):
     def live_mode(self) -> str:
         """CHANGE_CHECK: the file is asked every 20 ms whether another process changed it."""
         return "CHANGE_CHECK"
+
+    def statements(self) -> Statements:
+        """See HasStatements."""
+        return self.database.statements()
 
     def health(self) -> Health:
         """See Storage."""

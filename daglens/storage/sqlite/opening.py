@@ -17,16 +17,24 @@ from pathlib import Path
 
 from daglens.storage.errors import StorageSchemaMismatch, StorageUnavailable
 from daglens.storage.sql.revisions import REVISIONS
+from daglens.storage.sqlite.counting import CountingConnection, Tally
 from daglens.storage.sqlite.file_systems import refuse_network
 
 _LOCK_PAUSE_S = 0.005
 
 
-def connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    """A connection in autocommit mode; transactions are begun by who needs one."""
-    return sqlite3.connect(
-        path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, cached_statements=256
+def connect(path: Path, busy_timeout_s: float) -> CountingConnection:
+    """A connection in autocommit mode, with a tally of its own; transactions are begun by who needs one."""
+    connection = sqlite3.connect(
+        path,
+        timeout=busy_timeout_s,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+        factory=CountingConnection,
     )
+    connection.tally = Tally()
+    return connection
 
 
 def prepare_file(path: Path, busy_timeout_s: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from daglens.storage.connections import Statements
 from daglens.storage.contract import Leases, RunStorage
 from daglens.storage.drafts import now_us
 from daglens.storage.records import (
@@ -58,6 +59,10 @@ class SqliteRunStorage(RunStorage, Leases):
     def pool_size(self) -> int:
         """Reads that run at once to good effect; writes take turns."""
         return POOL_SIZE
+
+    def statements(self) -> Statements:
+        """See HasStatements."""
+        return self.database.statements()
 
     def health(self) -> Health:
         """See Storage."""
