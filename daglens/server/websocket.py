@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -33,6 +34,8 @@ INIT_TIMEOUT = 4408
 DUPLICATE_ID = 4409
 TOO_MANY_INITS = 4429
 _REASON_BYTES = 123  # what a close frame has room for
+_WHO = 'No token, or none known here: send {"Authorization": "Bearer TOKEN"} as the payload of connection_init'
+"""The error's own sentence is longer than a close frame: what to do would be cut off."""
 _MOST_INIT_CHARS = 65_536
 """Of a message from somebody who isn't known yet: reading one of `max_body_bytes` holds up everybody for some 0.1 s."""
 
@@ -175,7 +178,7 @@ class _Socket:
         except Unauthenticated as error:
             if self._dialect.is_legacy:
                 await self._send({"type": "connection_error", "payload": {"message": str(error), "code": error.code}})
-            raise _Closing(FORBIDDEN if admission.was_asked else UNAUTHORIZED, str(error)) from None
+            raise _Closing(FORBIDDEN if admission.was_asked else UNAUTHORIZED, _WHO) from None
         try:
             count_as_admitted(self._websocket.scope)
         except TooManyConnections as error:
@@ -195,7 +198,8 @@ class _Socket:
         most = self._served.settings.limits.max_operations
         # Those that are ending count as well, if less: whoever begins and stops in turns, and doesn't read, has many.
         if most and max(len(self._operations), (len(self._operations) + len(self._ending)) // 2) >= most:
-            await self._refuse(id, "TOO_MANY_OPERATIONS", f"At most {most} operations may be open on one socket.")
+            message = f"At most {most:,} operations may be open on one socket. Complete some, or open another socket."
+            await self._refuse(id, "TOO_MANY_OPERATIONS", message)
             return
         try:
             operation = self._served.documents.checked(GraphQLRequest.read(payload, self._unclaimed))
@@ -252,7 +256,9 @@ class _Socket:
         return lambda body: push(b"".join((head, body, b"}")))
 
     async def _refuse(self, id: str, code: str, message: str) -> None:
-        error = {"message": message, "extensions": {"code": code}}
+        error_id = str(uuid4())
+        log.info("errorId %s: %s: %s", error_id, code, message)
+        error = {"message": message, "extensions": {"code": code, "errorId": error_id}}
         await self._send({"type": "error", "id": id, "payload": self._dialect.error_payload([error])})
 
     async def _finish(self, id: str, message: dict[str, Any]) -> None:
