@@ -229,8 +229,9 @@ def test_subprotocol(shared_server: LiveServer) -> None:
         assert connection.subprotocol == LEGACY
 
 
-def test_operations_are_bounded(serve: Serve, instance: Instance) -> None:
-    """One socket holds only so many operations; the one too many is told."""
+def test_operations_are_bounded(serve: Serve, instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
+    """One socket holds only so many operations; the one too many is told, and is found again in the log."""
+    caplog.set_level("INFO", "daglens.server")
     create(instance)
     with opened(serve(limits=Limits(max_operations=3))) as socket:
         for n in range(3):
@@ -238,7 +239,9 @@ def test_operations_are_bounded(serve: Serve, instance: Instance) -> None:
             socket.result(str(n))
         socket.start(EVENTS, id="more", variables={"runId": "run"})
         refused = socket.receive()
-        assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "TOO_MANY_OPERATIONS")
+        (error,) = refused["payload"]
+        assert (refused["type"], error["extensions"]["code"]) == ("error", "TOO_MANY_OPERATIONS")
+        assert f"errorId {error['extensions']['errorId']}: TOO_MANY_OPERATIONS" in caplog.text
         socket.send({"type": "complete", "id": "0"})
         socket.start(EVENTS, id="more", variables={"runId": "run"})
         assert seqs(socket.result("more")) == []
