@@ -195,6 +195,17 @@ async def tail(context: RequestContext, text: Text, before: str | None, max_byte
 
 
 def _chunk(key: LogKey, io: ComputeIO, start: int, data: bytes, at_end: bool, found: LogBytes, read_to: int) -> Chunk:
+    reaches_end = read_to >= found.size_bytes
+    # A character that is not whole yet is not "more": asking again at once would give nothing.
+    return chunk_of(
+        key, io, start, data, at_end=at_end, complete=found.complete and reaches_end, has_more=not reaches_end
+    )
+
+
+def chunk_of(
+    key: LogKey, io: ComputeIO, start: int, data: bytes, *, at_end: bool, complete: bool, has_more: bool
+) -> Chunk:
+    """The chunk of some bytes; see `Chunk`, and `log_text.decode_chunk` for `at_end`, which goes with `complete`."""
     decoded = log_text.decode_chunk(data, at_end)
     end = start + decoded.consumed_bytes
     return Chunk(
@@ -202,9 +213,8 @@ def _chunk(key: LogKey, io: ComputeIO, start: int, data: bytes, at_end: bool, fo
         data=decoded.text,
         start_cursor=cursors.log_cursor(key, io, start),
         cursor=cursors.log_cursor(key, io, end),
-        # A character that is not whole yet is not "more": asking again at once would give nothing.
-        has_more=read_to < found.size_bytes,
-        complete=found.complete and end >= found.size_bytes,
+        has_more=has_more,
+        complete=complete,
         invalid_bytes=decoded.invalid_bytes,
         start_byte=start,
         end_byte=end,

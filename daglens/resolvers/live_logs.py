@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from functools import partial
+from typing import NamedTuple
 
-from daglens.resolvers import cursors, log_text
 from daglens.resolvers.calls import StorageCalls
-from daglens.resolvers.compute_logs import Chunk
+from daglens.resolvers.compute_logs import Chunk, chunk_of
 from daglens.resolvers.errors import InvalidCursor
 from daglens.resolvers.live_feed import Feed, Viewer
 from daglens.resolvers.live_settings import LiveSettings
@@ -26,6 +26,24 @@ from daglens.storage.records import (
     RunParts,
     StepState,
 )
+
+_PIECES_KEPT = 2
+"""Those who follow a log are given the same pieces at about the same time."""
+
+
+class Piece(NamedTuple):
+    """Some bytes of a log as text.
+
+    Attributes:
+        read_to: Where the bytes end.
+        closed: Nothing will follow them.
+        begun: Those behind the chunk: a character that isn't whole yet.
+    """
+
+    chunk: Chunk
+    read_to: int
+    closed: bool
+    begun: bytes
 
 
 class LogFeed(Feed):
@@ -61,6 +79,7 @@ class LogFeed(Feed):
         self.moved_at = self._now()
         self._opened = False
         self._window = bytearray()
+        self._pieces: dict[tuple[int, int, int, bool], Piece] = {}
         self._looked_at: float | None = None
         self._later_log = False
         # Where a look is paid for, one more of them for each few.
@@ -112,7 +131,7 @@ class LogFeed(Feed):
     def _take(self, found: LogBytes) -> None:
         before = self.end
         self.size_bytes = found.size_bytes
-        self.complete = found.complete
+        self.complete = found.complete  # in this order: see `piece`
         if self._opened:
             self._window += found.data
             self.end += len(found.data)
@@ -131,10 +150,33 @@ class LogFeed(Feed):
         had = min(self.viewers.values(), default=self.end) - (self.end - len(self._window))
         del self._window[: max(0, had, len(self._window) - self.settings.log_window_bytes)]
 
-    def held(self, start: int) -> bytes | None:
-        """At most a chunk of the bytes from `start`; None when the window doesn't reach back that far."""
+    def held(self, start: int) -> Piece | None:
+        """At most a chunk of the text from `start`, made once for all who are there; None when the window doesn't reach
+        back that far."""
         index = start - (self.end - len(self._window))
-        return None if index < 0 else bytes(self._window[index : index + self.settings.chunk_bytes])
+        if index < 0:
+            return None
+        count = min(len(self._window) - index, self.settings.chunk_bytes)
+        place = (start, start + count, self.size_bytes, self.complete)
+        piece = self._pieces.get(place)
+        if piece is None:
+            with memoryview(self._window) as window:
+                data = bytes(window[index : index + count])
+            piece = self.piece(start, data)
+            while len(self._pieces) >= _PIECES_KEPT:
+                del self._pieces[next(iter(self._pieces))]
+            self._pieces[place] = piece
+        return piece
+
+    def piece(self, start: int, data: bytes) -> Piece:
+        """Bytes of the log as text. May be called in any thread."""
+        # In this order: where the end was once told, the size is the last one.
+        complete = self.complete
+        size_bytes = self.size_bytes
+        read_to = start + len(data)
+        closed = complete and read_to >= size_bytes
+        chunk = chunk_of(self.key, self.io, start, data, at_end=closed, complete=closed, has_more=read_to < size_bytes)
+        return Piece(chunk, read_to, closed, data[chunk.end_byte - start :])
 
     async def _look_whether_over(self) -> None:
         run_id, step_key = self.key.run_id, self.key.step_key
@@ -200,21 +242,22 @@ class LogWalk:
         told = False
         while True:
             self._check()
-            data = await self._bytes()
-            read_to = self._offset + len(data)
-            closed = feed.complete and read_to >= feed.size_bytes
-            chunk = self._chunk(data, at_end=closed)
-            if not told or chunk.end_byte > chunk.start_byte or closed:
+            piece = await self._piece()
+            chunk, read_to = piece.chunk, piece.read_to
+            self._move_to(chunk.end_byte)
+            if not told or chunk.end_byte > chunk.start_byte or piece.closed:
                 yield chunk
                 told = True
-            if closed:
+            if piece.closed:
                 return
             if read_to < feed.end:
                 continue
             if not await self._more(read_to):
-                if begun := data[chunk.end_byte - chunk.start_byte :]:
+                if piece.begun:
                     # The writer died within a character.
-                    yield self._chunk(begun, at_end=True)
+                    yield chunk_of(
+                        feed.key, feed.io, chunk.end_byte, piece.begun, at_end=True, complete=False, has_more=False
+                    )
                 if feed.unavailable is not None:
                     raise await self._told_why(feed.unavailable)
                 return
@@ -225,13 +268,15 @@ class LogWalk:
         if self._feed.failed and self._feed.unavailable is not None:
             raise self._feed.unavailable
 
-    async def _bytes(self) -> bytes:
+    async def _piece(self) -> Piece:
         feed, start, most = self._feed, self._offset, self._feed.settings.chunk_bytes
         held = feed.held(start)
         pause_s = feed.settings.poll_s
         while held is None:
             try:
-                return (await self._calls.compute_logs(lambda logs: logs.read(feed.key, feed.io, start, most))).data
+                return await self._calls.compute_logs(
+                    lambda logs: feed.piece(start, logs.read(feed.key, feed.io, start, most).data)
+                )
             except StorageUnavailable:
                 # The feed, which reads the same storage, says so in the server's log.
                 await asyncio.sleep(pause_s)
@@ -268,22 +313,8 @@ class LogWalk:
     def _has_news_or_other_end(self, read_to: int, over_at: float | None) -> bool:
         return self._has_news(read_to) or self._feed.over_at != over_at
 
-    def _chunk(self, data: bytes, *, at_end: bool) -> Chunk:
-        feed, start = self._feed, self._offset
-        decoded = log_text.decode_chunk(data, at_end)
-        self._offset = end = start + decoded.consumed_bytes
-        feed.viewers[self._viewer] = end
-        return Chunk(
-            attempt=feed.key.attempt,
-            data=decoded.text,
-            start_cursor=cursors.log_cursor(feed.key, feed.io, start),
-            cursor=cursors.log_cursor(feed.key, feed.io, end),
-            has_more=start + len(data) < feed.size_bytes,
-            complete=feed.complete and end >= feed.size_bytes,
-            invalid_bytes=decoded.invalid_bytes,
-            start_byte=start,
-            end_byte=end,
-        )
+    def _move_to(self, offset: int) -> None:
+        self._offset = self._feed.viewers[self._viewer] = offset
 
     async def _told_why(self, error: LogUnavailable) -> LogUnavailable:
         """The error, which also says where else the output may stand."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, cast
@@ -10,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from daglens import upkeep
-from daglens.resolvers import cursors
+from daglens.resolvers import cursors, log_text
 from daglens.resolvers.calls import StorageCalls
 from daglens.resolvers.compute_logs import Chunk
 from daglens.resolvers.errors import InvalidCursor
@@ -286,6 +287,33 @@ async def test_one_poller_whoever_watches(history: History, logs: ObservedLogs) 
         assert logs.reads - before == 1
         await asyncio.gather(*(reader.feed.aclose() for reader in readers))
         assert hub.feeds == 0
+
+
+async def test_text_is_made_once_whoever_watches(
+    history: History, hub: LiveHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty viewers of a log that grows: each piece is read as text once; what stands before the window, off the event
+    loop. A piece of stray bytes takes a while, and would hold up everybody for each of them."""
+    made: list[tuple[bytes, threading.Thread]] = []
+    decode = log_text.decode_chunk
+
+    def noting(data: bytes, at_end: bool) -> log_text.Decoded:
+        made.append((data, threading.current_thread()))
+        return decode(data, at_end)
+
+    monkeypatch.setattr(log_text, "decode_chunk", noting)
+    write(history, b"before \xff\n")
+    readers = [Reader(hub) for _ in range(20)]
+    await asyncio.gather(*(reader.through(9) for reader in readers))
+    assert {thread is threading.main_thread() for data, thread in made if data} == {False}
+    for number in range(3):
+        made.clear()
+        line = b"line %d \xff\n" % number
+        write(history, line)
+        await asyncio.gather(*(reader.through(9 + (number + 1) * len(line)) for reader in readers))
+        assert [data for data, _ in made if data] == [line]
+    assert {reader.text for reader in readers} == {"before \ufffd\nline 0 \ufffd\nline 1 \ufffd\nline 2 \ufffd\n"}
+    await asyncio.gather(*(reader.feed.aclose() for reader in readers))
 
 
 async def test_storage_that_is_paid_for_each_look(history: History, logs: ObservedLogs, monkeypatch: Any) -> None:
