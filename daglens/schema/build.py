@@ -15,7 +15,6 @@ from daglens.resolvers.context import RequestContext
 from daglens.schema.documents import ParsedOnce, ValidatedOnce
 from daglens.schema.errors import HANDLERS
 from daglens.schema.event_objects import EVENT_TYPES
-from daglens.schema.hooks import HooksRunner
 from daglens.schema.known_operations import RepeatingSchema
 from daglens.schema.large_input import (
     LargeInputExecutionContext,
@@ -38,12 +37,6 @@ Extension = type[SchemaExtension] | Callable[[], SchemaExtension]
 
 class DaglensSchema(RepeatingSchema):
     """A schema whose `errors[]` say what a client may know."""
-
-    def create_extensions_runner(
-        self, execution_context: ExecutionContext, extensions: list[SchemaExtension]
-    ) -> HooksRunner:
-        """See strawberry."""
-        return HooksRunner(execution_context, extensions, on_valid=self.known_operations.note)
 
     async def _prepare_operation_async(
         self, context: ExecutionContext, extensions_runner: SchemaExtensionsRunner

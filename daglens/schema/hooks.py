@@ -94,6 +94,17 @@ class _Phase:
 class HooksRunner(SchemaExtensionsRunner):
     """Runs the hooks of one asynchronous operation; results of streams go strawberry's way."""
 
+    def __init__(
+        self,
+        execution_context: ExecutionContext,
+        extensions: list[SchemaExtension] | None = None,
+        *,
+        on_valid: Callable[[ExecutionContext], None] | None = None,
+    ) -> None:
+        """`on_valid` is told of an operation that has passed all checks, before it is executed."""
+        super().__init__(execution_context, extensions)
+        self._on_valid = on_valid
+
     # `strawberry.schema` enters and leaves these, and asks nothing else of them.
     def operation(self) -> Any:
         """Around all that is done for an operation."""
@@ -109,6 +120,8 @@ class HooksRunner(SchemaExtensionsRunner):
 
     def executing(self) -> Any:
         """Around execution; of a subscription, around its beginning."""
+        if self._on_valid is not None:
+            self._on_valid(self.execution_context)
         return _Phase(self.extensions, "on_execute")
 
     async def get_extensions_results(self, ctx: ExecutionContext) -> dict[str, Any]:

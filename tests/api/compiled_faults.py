@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from graphql import REMOVE, DirectiveNode, visit
+from graphql.execution.values import get_variable_values
 from graphql.language.visitor import Visitor
 
+from daglens.schema import known_operations
 from daglens.schema.compiled import execution_context, leaves, plan, plan_cache
 from daglens.schema.compiled.rows import Surprise
 from daglens.schema.event_objects import EventRows
@@ -184,6 +186,26 @@ def spoilt_objects_left_out(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(execution_context.CompiledExecutionContext, "_whole", lambda self, *given: sound(self, *given) or {})
 
 
+def variables_of_the_first_time(patch: pytest.MonkeyPatch) -> None:
+    """A query that comes again is executed with the variables it came with before."""
+    kept: dict[int, Any] = {}
+
+    def values(schema: Any, definitions: Any, *given: Any, **named: Any) -> Any:
+        return kept.setdefault(id(definitions), get_variable_values(schema, definitions, *given, **named))
+
+    patch.setattr("daglens.schema.known_operations.get_variable_values", values)
+
+
+def fragments_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A query that comes again has none of its fragments."""
+    sound = known_operations.KnownOperations.find
+    patch.setattr(
+        known_operations.KnownOperations,
+        "find",
+        lambda self, *key: None if (known := sound(self, *key)) is None else known._replace(fragments={}),
+    )
+
+
 @dataclass(frozen=True)
 class Focus:
     """Where a fault shows, so that it isn't long looked for; anywhere when empty.
@@ -220,6 +242,8 @@ FAULTS: list[tuple[Fault, Focus]] = [
     (type_by_name_alone, Focus(("events",))),
     (rest_at_the_end, Focus(("runs",), spoilt=(None,))),
     (surprise_ends_the_list, Focus()),
+    (variables_of_the_first_time, Focus(document=_SKIPPING)),
+    (fragments_forgotten, Focus()),
     (spoilt_objects_left_out, Focus(("run", "runOrError", "runPage"))),
 ]
 
