@@ -69,7 +69,11 @@ def read_entries(path: Path) -> tuple[TokenEntry, ...]:
             _check_mode(path, os.fstat(file.fileno()))
             text = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
-        how = f" `daglens tokens add NAME --role ROLE --file {path}` makes it." if error.errno == errno.ENOENT else ""
+        how = ""
+        if error.errno == errno.ENOENT:
+            how = f" `daglens tokens add NAME --role ROLE --file {path}` makes it."
+        elif error.errno == errno.EACCES and _is_mounted_secret(path):
+            how = " It is root's: give the pod an fsGroup, which may then read it."
         raise TokensUnreadable(f"{path}: {error.strerror}.{how}") from None
     if len(text) > _MAX_FILE_BYTES:
         raise InvalidTokens(f"{path} is larger than {_MAX_FILE_BYTES} bytes.")
@@ -80,11 +84,21 @@ def _check_mode(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise InvalidTokens(f"{path} is no file.")
     # Who can write it can let themselves in; its group may read it, which is how secrets are mounted into containers.
+    # Everybody may not: no hash gives a token away, but names and roles say whose to go for, and in a file that was
+    # written by hand may stand a token itself.
     if status.st_mode & 0o027:
         mode = stat.S_IMODE(status.st_mode)
-        raise InvalidTokens(f"Others may read or change {path} (mode {mode:04o}): chmod 600 {path}.")
+        how = f"chmod 600 {path}"
+        if _is_mounted_secret(path):
+            how = "set `defaultMode: 0400` at the secret's volume; with an fsGroup it becomes 0440"
+        raise InvalidTokens(f"Others may read or change {path} (mode {mode:04o}): {how}.")
     if status.st_uid not in (0, os.geteuid()):
         raise InvalidTokens(f"{path} belongs to another user (uid {status.st_uid}), who could change it.")
+
+
+def _is_mounted_secret(path: Path) -> bool:
+    """Whether a file is part of a volume as Kubernetes mounts it: a link into what `..data` leads to."""
+    return (path.parent / "..data").is_symlink()
 
 
 def _parsed(path: Path, text: str) -> tuple[TokenEntry, ...]:

@@ -50,3 +50,19 @@ def bearer(token: str | None) -> dict[str, str]:
 def client_of(server: LiveServer, token: str | None = None) -> httpx.Client:
     """A client that sends a token with each request."""
     return httpx.Client(base_url=server.url, headers=bearer(token), timeout=PATIENCE_S)
+
+
+def mounted_secret(folder: Path, text: str, mode: int) -> Path:
+    """The file `tokens` of a secret as Kubernetes mounts it: a link into a folder that a link leads to. Called again
+    it brings the secret up to date, as Kubernetes does: another folder, and one rename."""
+    folder.mkdir(exist_ok=True)
+    version = folder / f"..version-{len(list(folder.iterdir()))}"
+    version.mkdir()
+    (version / "tokens").write_text(text)
+    (version / "tokens").chmod(mode)
+    (folder / "..data_tmp").symlink_to(version.name)
+    (folder / "..data_tmp").rename(folder / "..data")
+    file = folder / "tokens"
+    if not file.is_symlink():
+        file.symlink_to("..data/tokens")
+    return file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from daglens.access import Identity, InvalidTokens, Role
 from daglens.access.token_file import add_token, read_entries, remove_token, rotate_token
 from daglens.access.tokens import Tokens
+from tests.access.conftest import mounted_secret
 
 
 @pytest.fixture
@@ -89,6 +91,36 @@ def test_a_file_that_others_may_touch(path: Path, mode: int) -> None:
     path.chmod(mode)
     with pytest.raises(InvalidTokens, match="chmod 600"):
         Tokens(path)
+
+
+@pytest.mark.parametrize(("mode", "is_taken"), [(0o644, False), (0o444, False), (0o400, True), (0o440, True)])
+def test_a_secret_of_kubernetes(tmp_path: Path, mode: int, is_taken: bool) -> None:
+    """Mounted as by default it is refused, by a sentence that names the setting; with it, or with the mode that it
+    becomes by an fsGroup, it is taken, and a secret that has changed is seen at the next request."""
+    tokens = [add_token(tmp_path / f"v{version}", f"v{version}", Role.VIEWER) for version in (1, 2)]
+    mounted = mounted_secret(tmp_path / "etc", (tmp_path / "v1").read_text(), mode)
+    if not is_taken:
+        with pytest.raises(InvalidTokens, match=r"`defaultMode: 0400` at the secret's volume; with an fsGroup"):
+            Tokens(mounted)
+        return
+    live = Tokens(mounted)
+    assert [live.find(token) for token in tokens] == [Identity("v1", Role.VIEWER), None]
+    mounted_secret(tmp_path / "etc", (tmp_path / "v2").read_text(), mode)
+    assert [live.find(token) for token in tokens] == [None, Identity("v2", Role.VIEWER)]
+
+
+def test_a_secret_that_the_pod_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an fsGroup the file is root's alone: the sentence says what gives it to another user."""
+    add_token(tmp_path / "made", "a", Role.VIEWER)
+    mounted = mounted_secret(tmp_path / "etc", (tmp_path / "made").read_text(), 0o400)
+
+    def refuse(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Tests may run as root, who reads everything.
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InvalidTokens, match="give the pod an fsGroup"):
+        read_entries(mounted)
 
 
 def test_a_file_of_somebody_else(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,17 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from daglens.access import Role
+from daglens.access.token_file import add_token, read_entries
 from daglens.instance import Instance
 from daglens.server.settings import ServerSettings
 from daglens.storage.records import ComputeIO, EventDraft, EventQuery, LogKey, NewRun
+from daglens.testing.server import serve_in_thread
+from tests.access.conftest import mounted_secret
 from tests.deploy.commands import parsed
 from tests.docs.snippets import ROOT, marked, snippets
 from tests.storages.postgres_server import PostgresServer, postgres
@@ -25,9 +30,10 @@ from tests.storages.postgres_server import PostgresServer, postgres
 __all__ = ["postgres"]
 
 DOCUMENT = "docs/operate.md"
+DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
 MARKS = [
     *("compose", "systemd", "sqlite-backup", "sqlite-restore", "postgres-backup", "postgres-restore"),
-    "update",
+    *("update", "kubernetes"),
 ]
 
 
@@ -255,3 +261,26 @@ def test_arithmetic() -> None:
             assert number(row(title)[column]) == pytest.approx(value, rel=0.03), title
     text = (ROOT / DOCUMENT).read_text(encoding="utf-8")
     assert f"up to {ServerSettings().drain_s:.0f} seconds after" in text.replace("\n", " ")
+
+
+def test_in_kubernetes(tmp_path: Path) -> None:
+    """The pod's file of tokens, with the mode that its volume gives it, is one that the server takes; its command is
+    ours; its probes are let in."""
+    pod = yaml.safe_load(block("kubernetes"))["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    (mount,) = container["volumeMounts"]
+    name, values = parsed(container["args"])
+    assert (name, mount["name"]) == ("serve", volume["name"])
+    assert values["tokens"] == Path(mount["mountPath"], "tokens")
+    context = pod["securityContext"]
+    assert context["fsGroup"] in (context["runAsGroup"], 10001) and f"USER {context['runAsUser']}:" in DOCKERFILE
+    add_token(tmp_path / "made", "alice", Role.ADMIN)
+    mounted = mounted_secret(tmp_path / "etc", (tmp_path / "made").read_text(), volume["secret"]["defaultMode"])
+    # What kubelet does to a volume that is only read, where the pod has an fsGroup.
+    mounted.resolve().chmod(mounted.stat().st_mode | 0o440)
+    assert [entry.name for entry in read_entries(mounted)] == ["alice"]
+    with Instance.ephemeral() as instance, serve_in_thread(instance, ServerSettings(tokens=mounted)) as server:
+        for probe in (container["livenessProbe"]["httpGet"], container["readinessProbe"]["httpGet"]):
+            headers = {header["name"]: header["value"] for header in probe["httpHeaders"]}
+            assert probe["port"] == int(values["port"])
+            assert httpx.get(f"{server.url}{probe['path']}", headers=headers).status_code == 200
