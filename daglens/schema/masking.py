@@ -20,6 +20,7 @@ PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 BAD_USER_INPUT = "BAD_USER_INPUT"
 
+_NO_MUTATIONS = "The mutation operation is not supported"
 _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 """So graphql-core's parser says it; what a client sent never begins a message of its."""
 _REQUEST_WRONG = (GraphQLError, NotOfScalar, CannotGetOperationTypeError, InvalidOperationTypeError)
@@ -96,6 +97,8 @@ def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
             return TOO_MANY_TOKENS, f"The document has more than {most} tokens. Values belong into its variables."
         if isinstance(error, GraphQLSyntaxError) or error.message.startswith("Syntax Error"):
             return PARSE_FAILED, error.message
+        if error.message.startswith(_NO_MUTATIONS):
+            return VALIDATION_FAILED, "This server is read-only: its schema has no mutations. Ask one that isn't."
         if error.path is None:
             variable = error.message.startswith("Variable ") or error.original_error is not None
             return (BAD_USER_INPUT if variable else VALIDATION_FAILED), error.message
