@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from daglens.access import Authenticator
-from daglens.config.load import SECTION_NAMES, LoadedConfig, Section, default_sections, load_config
-from daglens.config.settings import Settings
+from daglens.config.defaults import default_sections
+from daglens.config.loaded import SECTION_NAMES, LoadedConfig, Section
 from daglens.instance_location import InstanceOrigin, InvalidHome, Location, default_fallback, locate
 from daglens.storage import event_types as et
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import AddedRun, Appended, EventDraft, NewRun, RunRecord
-from daglens.temporary_home import TemporaryHome
+
+if TYPE_CHECKING:
+    from daglens.access import Authenticator
+    from daglens.config.settings import Settings
+    from daglens.temporary_home import TemporaryHome
 
 __all__ = ["SECTION_NAMES", "Instance", "InstanceOrigin", "InvalidHome", "default_fallback", "locate"]
-
-log = logging.getLogger("daglens.instance")
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ class Instance:
         origin: The rule that chose it.
         home: Its folder; of an ephemeral instance a temporary one.
         sections: By section name, the class and the redacted configuration behind each storage.
-        settings: The `daglens:` section, or its defaults.
         notes: Lines to tell once: what of dagster.yaml has no effect here.
     """
 
@@ -43,8 +43,8 @@ class Instance:
     compute_logs: ComputeLogManager
     artifacts: ArtifactStorage
     sections: Mapping[str, Section]
-    settings: Settings = field(default_factory=Settings)
     notes: tuple[str, ...] = ()
+    _settings: Settings | None = None
     _authenticator: Section | None = None
     _temporary: TemporaryHome | None = None
 
@@ -83,10 +83,15 @@ class Instance:
     def at(cls, location: Location, *, environ: Mapping[str, str] | None = None) -> Self:
         """Open the instance at a location (see `open`)."""
         if location.home is None:
+            from daglens.temporary_home import TemporaryHome
+
             temporary = TemporaryHome()
             config = LoadedConfig(sections=default_sections(temporary.path, ephemeral=True))
             return cls._build(location.origin, temporary.path, config, temporary)
         if location.yaml_file is not None:
+            # A recorder on an instance without a file waits for nothing that reads one.
+            from daglens.config.load import load_config
+
             config = load_config(location.yaml_file, location.home, environ=environ)
         else:
             config = LoadedConfig(sections=default_sections(location.home))
@@ -110,8 +115,8 @@ class Instance:
             compute_logs=built["compute_logs"],
             artifacts=built["local_artifact_storage"],
             sections=config.sections,
-            settings=config.settings,
             notes=config.notes,
+            _settings=config.given_settings,
             _authenticator=config.authenticator,
             _temporary=temporary,
         )
@@ -140,6 +145,13 @@ class Instance:
     def storages(self) -> Mapping[str, RunStorage | EventLogStorage | ComputeLogManager | ArtifactStorage]:
         """The four storages by section name."""
         return dict(zip(SECTION_NAMES, (self.runs, self.events, self.compute_logs, self.artifacts), strict=True))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The `daglens:` section, or its defaults."""
+        from daglens.config.settings import Settings
+
+        return Settings() if self._settings is None else self._settings
 
     def authenticator(self) -> Authenticator | None:
         """A new authenticator, where dagster.yaml names one: what a server asks who somebody is.
@@ -177,6 +189,9 @@ class Instance:
             try:
                 self.runs.project(run_id, appended.head.state)
             except StorageUnavailable as error:
+                import logging
+
+                log = logging.getLogger("daglens.instance")
                 log.warning("run %s: events are stored, its status follows within 10 s of recovery: %s", run_id, error)
         return appended
 

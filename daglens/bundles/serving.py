@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from daglens.config.load import SECTION_NAMES, Section
+from daglens.config.loaded import SECTION_NAMES, Section
 from daglens.config.redaction import Redactor, shown
 from daglens.instance import Instance, InstanceOrigin
 from daglens.storage.bundle import BundleConfig, Bundles

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 
 from daglens.config.redaction import clean_for_terminal
@@ -58,6 +57,8 @@ def _drop_output() -> None:
 
 def _unforeseen(error: Exception) -> str:
     if os.environ.get("DAGLENS_TRACEBACK"):
+        import traceback
+
         return "".join(traceback.format_exception(error)).rstrip()
     told = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return f"{DaglensError()} {told[:2000]} (DAGLENS_TRACEBACK=1 shows where.)"

@@ -14,7 +14,9 @@ SHORTEST_TIMEOUT_S = 3
 def register(commands: Commands[ArgumentParser]) -> None:
     """Add `run start` and `run finish` to the commands."""
     about = "Begin and end a run whose steps are recorded by `daglens record --run`."
-    parts = command_parser(commands, "run", about, about).add_subparsers(required=True, metavar="start|finish")
+    parts = command_parser(commands, "run", about, about).add_subparsers(
+        required=True, metavar="start|finish", prog="daglens run"
+    )
     _register_start(parts)
     _register_finish(parts)
 
@@ -68,7 +70,8 @@ def _start(parser: ArgumentParser, given: Namespace) -> None:
     run = NewRun(chosen, check_name(given.pipeline, "pipeline name"), tags=storable_tags(dict(given.tag), problems))
     print(chosen, flush=True)
     try:
-        start_shell_run(destination, run, given.timeout)
+        with problems.waiting():
+            start_shell_run(destination, run, given.timeout)
     except Exception as error:
         note(f"The run is not recorded. {error}")
     finally:
@@ -93,10 +96,12 @@ def _finish(parser: ArgumentParser, given: Namespace) -> None:
     run_id = given.run_id if given.run_id is not None else os.environ.get(RUN_ID_VARIABLE) or None
     if run_id is None:
         parser.error("which run? Name it, or set $DAGLENS_RUN_ID")
+    problems = Problems()
     destination = destination_of(
-        parser, check_name(run_id, "run id"), Problems(), given.instance_home, given.to, given.token_file
+        parser, check_name(run_id, "run id"), problems, given.instance_home, given.to, given.token_file
     )
     try:
-        finish_shell_run(destination, run_id, given.status, given.message)
+        with problems.waiting():
+            finish_shell_run(destination, run_id, given.status, given.message)
     finally:
         destination.close()

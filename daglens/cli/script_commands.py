@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from daglens.cli import record, run_commands
+from daglens.cli.script_options import HelpFormatter
 
 NAMES: Final = {
     "record": "Run a command as a step, and record what it prints and how it ends.",
@@ -24,8 +25,8 @@ def run(arguments: Sequence[str]) -> None:
     Raises:
         SystemExit: With the code of the command that was recorded; 2 for wrong usage, after saying what is wrong.
     """
-    parser = argparse.ArgumentParser(prog="daglens", allow_abbrev=False)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = argparse.ArgumentParser(prog="daglens", formatter_class=HelpFormatter, allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", prog="daglens")
     record.register(commands)
     run_commands.register(commands)
     parsed = parser.parse_args(arguments)

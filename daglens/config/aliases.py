@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from daglens.config.defaults import ARTIFACTS, COMPUTE_LOGS, MEMORY, SQLITE
+
 
 @dataclass(frozen=True, slots=True)
 class Ours:
@@ -47,12 +49,8 @@ class Unified:
     key: str
 
 
-MEMORY: Final = "daglens.storage.memory"
-SQLITE: Final = "daglens.storage.sqlite"
 POSTGRES: Final = "daglens.storage.postgres"
-COMPUTE_LOGS: Final = "daglens.storage.compute_logs"
 OBJECT_STORE: Final = "daglens.storage.object_store"
-ARTIFACTS: Final = "daglens.storage.artifacts"
 
 NO_MYSQL: Final = NotYet(
     f"daglens has no MySQL storage; leave the section out to use SQLite in the instance's folder, or name {SQLITE} "

@@ -11,15 +11,13 @@ from types import ModuleType
 from typing import Any, Final
 
 from daglens.access import Authenticator
+from daglens.config.loaded import SECTION_NAMES
 from daglens.config.problems import ProblemCode, did_you_mean
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage
 
-CONTRACTS: Final[Mapping[str, type[Any]]] = {
-    "run_storage": RunStorage,
-    "event_log_storage": EventLogStorage,
-    "compute_logs": ComputeLogManager,
-    "local_artifact_storage": ArtifactStorage,
-}
+CONTRACTS: Final[Mapping[str, type[Any]]] = dict(
+    zip(SECTION_NAMES, (RunStorage, EventLogStorage, ComputeLogManager, ArtifactStorage), strict=True)
+)
 """The section names, in the order in which storages are opened, and what a class named there has to fulfil."""
 
 AUTHENTICATOR: Final = "authenticator"

@@ -17,6 +17,7 @@ KeyPath = tuple[str | int, ...]
 """Where a value stands: keys and list indices from the root of the file."""
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_\-]+")
+_BEHIND_KEY = re.compile(r"[\s:=]+")
 _MAX_KEY_CHARS: Final = 60
 _MAX_SAID_CHARS: Final = 500
 
@@ -111,8 +112,9 @@ def render_path(path: KeyPath) -> str:
 
 
 def _without_value(part: str | int) -> str | int:
-    """A key up to its first white space: with a forgotten colon, as in `{password secret}`, its value is behind it."""
-    words = part.split() if isinstance(part, str) else ()
+    """A key up to its first white space, colon or equals sign: with a forgotten colon or space, as in
+    `{password secret}` and `{password:secret}`, its value is behind it."""
+    words = [word for word in _BEHIND_KEY.split(part) if word] if isinstance(part, str) else ()
     return part if len(words) < 2 else f"{words[0]} …"
 
 

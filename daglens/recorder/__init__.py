@@ -7,14 +7,18 @@
 Recording never fails the pipeline: what goes wrong with it is said once, on stderr.
 """
 
+from typing import TYPE_CHECKING
+
 from daglens.recorder.endings import StepProcessDied, StepProcessError
 from daglens.recorder.interrupt import RunTerminated
-from daglens.recorder.metadata import Json, Markdown, Path, Text, Url
 from daglens.recorder.retries import RetryRequested
 from daglens.recorder.run import Run, current_run
 from daglens.recorder.start import attach_run, start_run
 from daglens.recorder.step import Step
 from daglens.recorder.step_events import StepEvents, TypeCheck, current_step
+
+if TYPE_CHECKING:
+    from daglens.recorder.metadata import Json, Markdown, Path, Text, Url
 
 __all__ = [
     "Json",
@@ -35,3 +39,12 @@ __all__ = [
     "current_step",
     "start_run",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when they are used: `daglens record` has no use for them.
+    if name not in ("Json", "Markdown", "Path", "Text", "Url"):
+        raise AttributeError(f"module 'daglens.recorder' has no attribute {name!r}")
+    from daglens.recorder import metadata
+
+    return getattr(metadata, name)

@@ -12,11 +12,12 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from daglens.recorder.problems import Problems
+from daglens.recorder.drafts import rough_size
+from daglens.recorder.problems import SILENCE_S, Problems
 from daglens.recorder.refused import (
     UNFORESEEN_TRIES,
     is_needed,
@@ -45,6 +46,7 @@ class BatchLimits:
             without is dropped (and counted) while it doesn't.
         max_queued_chars: The same for their size, roughly.
         first_pause_s, longest_pause_s: Between tries of a storage that fails.
+        silence_s: Who waits longer for the storage is told what for.
     """
 
     max_wait_s: float = 0.02
@@ -53,9 +55,13 @@ class BatchLimits:
     max_queued_chars: int = 64 * 1024 * 1024
     first_pause_s: float = 0.1
     longest_pause_s: float = 5.0
+    silence_s: float = SILENCE_S
 
 
 DEFAULT_BATCH_LIMITS: Final = BatchLimits()
+
+HURRIED_S: Final = 1.0
+"""How long a storage that works has for the last events after Ctrl-C."""
 
 
 class EventWriter:
@@ -93,6 +99,7 @@ class EventWriter:
         self._unforeseen = 0
         self._closed = False
         self._hurried = False
+        self._hurried_s = 0.0
         self._stopped: str | None = None
         self._write_through = False
         self._thread: threading.Thread | None = None
@@ -103,7 +110,7 @@ class EventWriter:
 
     def add(self, draft: EventDraft) -> None:
         """Queue an event. Waits only when very much is queued and the storage is at work on it."""
-        size = _size(draft)
+        size = rough_size(draft)
         with self._changed:
             if self._is_stopped():
                 return
@@ -132,9 +139,11 @@ class EventWriter:
     def flush(self, timeout_s: float = 5.0, *, patient: bool = False) -> bool:
         """Send at once what is queued; True when all of it was stored (or recording has stopped).
 
-        Waits at most `timeout_s`; while the storage fails it doesn't wait at all, unless `patient`.
+        Waits at most `timeout_s`, and says so when that gets long; while the storage fails it doesn't wait at all,
+        unless `patient`.
         """
-        give_up_at = time.monotonic() + timeout_s
+        begun, said = time.monotonic(), False
+        give_up_at = begun + timeout_s
         with self._changed:
             if not self._queue or self._is_stopped():
                 return True
@@ -144,12 +153,33 @@ class EventWriter:
                 self._urgent = max(self._urgent, target)
                 self._changed.notify_all()
                 while self._settled < target and not self._is_stopped():
-                    left = give_up_at - time.monotonic()
+                    now = time.monotonic()
+                    if patient and self._hurried:
+                        give_up_at = min(give_up_at, self._hurried_s + HURRIED_S)
+                    left = give_up_at - now
                     if left <= 0 or (self._failing and not (patient and not self._hurried)):
                         return False
-                    self._changed.wait(left)
+                    quiet = begun + self._limits.silence_s - now
+                    if quiet <= 0 and not said:
+                        said = True
+                        self._say_waiting(left, patient)
+                        continue  # the answer to it, Ctrl-C, may have come already
+                    # A signal's handler that calls hurry() just before this wait can't end it.
+                    self._changed.wait(min(left, _AWAKE_S, max(quiet, 0.0) or left))
                 return True
         return self._drain()
+
+    def _say_waiting(self, left_s: float, patient: bool) -> None:
+        if patient:
+            self._problems.say(
+                "waiting",
+                f"The last events of the run wait for the storage, at most {left_s:.0f} s more. Ctrl-C ends the wait.",
+            )
+        else:
+            self._problems.say(
+                "slow",
+                f"The storage has not answered yet. It is waited for {left_s:.0f} s more; then the pipeline goes on.",
+            )
 
     def close(self, timeout_s: float = 30.0) -> int:
         """Flush, waiting that long for a storage that fails, and take no more; how many events are not stored."""
@@ -161,10 +191,11 @@ class EventWriter:
         return lost
 
     def hurry(self) -> None:
-        """From now on wait no longer for a storage that fails. From any thread, and from a signal's handler: the lock
-        is one that its own thread may take again."""
+        """From now on wait no longer for a storage that fails, and at the end a second for one that is at work. From
+        any thread, and from a signal's handler: the lock is one that its own thread may take again."""
         with self._changed:
-            self._hurried = True
+            if not self._hurried:
+                self._hurried, self._hurried_s = True, time.monotonic()
             self._changed.notify_all()
 
     def _is_stopped(self) -> bool:
@@ -365,23 +396,8 @@ class EventWriter:
 
 _FINAL: Final = (CannotRecord, RunDeleted, RunFull)
 _IDLE_S: Final = 5.0
-_SIZED_DEPTH: Final = 4
+_AWAKE_S: Final = 0.5
 _writers: weakref.WeakSet[EventWriter] = weakref.WeakSet()
-
-
-def _size(value: object, depth: int = 0) -> int:
-    """About how much memory an event's texts take."""
-    if isinstance(value, EventDraft):
-        return 500 + len(value.message) + _size(value.data)
-    if isinstance(value, str):
-        return 50 + len(value)
-    if depth > _SIZED_DEPTH:
-        return 50
-    if isinstance(value, Mapping):
-        return sum(50 + _size(inner, depth + 1) for inner in value.values())
-    if isinstance(value, list | tuple):
-        return sum(_size(inner, depth + 1) for inner in value)
-    return 50
 
 
 def _start_in_child() -> None:

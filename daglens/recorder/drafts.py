@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
-from uuid import uuid4
+from typing import Any, Final
 
-from daglens.recorder.logs import level_of
-from daglens.recorder.metadata import text
+from daglens.recorder.plain import text
 from daglens.storage.drafts import now_us
 from daglens.storage.errors import InvalidName
 from daglens.storage.names import MAX_NAME_CHARS, check_name, clean_text
+from daglens.storage.random_ids import random_id
 from daglens.storage.records import EventDraft, LogLevel
+
+_SIZED_DEPTH: Final = 4
 
 
 def draft(
@@ -31,7 +32,7 @@ def draft(
         _level(level),
         message,
         now_us(),
-        event_id or uuid4().hex,
+        event_id or random_id(),
         {} if data is None else data,
     )
 
@@ -42,6 +43,11 @@ def _level(given: object) -> LogLevel:
         return LogLevel[given.upper()] if isinstance(given, str) else level_of(int(given))  # type: ignore[call-overload]
     except Exception:
         return LogLevel.INFO
+
+
+def level_of(number: int) -> LogLevel:
+    """The level of a number of `logging`: the nearest below, at least DEBUG."""
+    return LogLevel(max(10, min(50, number // 10 * 10)))
 
 
 def recordable(name: object, what: str) -> str:
@@ -59,3 +65,18 @@ def recordable(name: object, what: str) -> str:
             return cleaned
         digest = hashlib.sha256(cleaned.encode()).hexdigest()[:16]
         return f"{cleaned[: MAX_NAME_CHARS - 17]}…{digest}"
+
+
+def rough_size(value: object, depth: int = 0) -> int:
+    """About how many bytes of memory an event's texts take."""
+    if isinstance(value, EventDraft):
+        return 500 + len(value.message) + rough_size(value.data)
+    if isinstance(value, str):
+        return 50 + len(value)
+    if depth > _SIZED_DEPTH:
+        return 50
+    if isinstance(value, Mapping):
+        return sum(50 + rough_size(inner, depth + 1) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return sum(rough_size(inner, depth + 1) for inner in value)
+    return 50

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import traceback
 from types import TracebackType
 from typing import Any, Final
 
-from daglens.recorder.metadata import text
+from daglens.recorder.plain import text
 
 MAX_CAUSES: Final = 10
 MAX_FRAMES: Final = 50
@@ -90,6 +89,9 @@ def _stack(found: TracebackType | None) -> list[str]:
     while found is not None and found.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER) and found.tb_next:
         found = found.tb_next
     try:
+        # Here and not above: a command that is recorded has no stack of ours.
+        import traceback
+
         frames = [frame[:MAX_FRAME_CHARS] for frame in traceback.format_tb(found)]
     except Exception as error:
         return [f"(the stack can't be shown: {type(error).__name__})"]

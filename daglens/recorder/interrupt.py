@@ -7,7 +7,6 @@ While a run is open and nobody else handles SIGTERM, SIGTERM raises `RunTerminat
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -109,6 +108,8 @@ def _running_task() -> tuple[Any, Any]:
 
 def _raise_in_thread(thread_id: int, kind: type[BaseException] | None = RunTerminated) -> None:
     """Raise an exception of this kind there; None: take back one that isn't raised yet."""
+    import ctypes
+
     raised = None if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)
 

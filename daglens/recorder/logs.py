@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from daglens.recorder.drafts import level_of
 from daglens.storage.records import LogLevel
 
 Emit = Callable[[str, LogLevel, str], None]
@@ -46,8 +47,3 @@ class EventHandler(logging.Handler):
             self.handleError(record)
         finally:
             self._within.on = False
-
-
-def level_of(number: int) -> LogLevel:
-    """The level of a number of `logging`: the nearest below, at least DEBUG."""
-    return LogLevel(max(10, min(50, number // 10 * 10)))

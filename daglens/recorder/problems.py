@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+from collections.abc import Iterator
 
 from daglens.config.redaction import clean_for_terminal
+
+SILENCE_S = 2.0
+"""Who waits longer than this is told what for."""
 
 
 class Problems:
@@ -23,6 +27,18 @@ class Problems:
                 return
             self._said.add(kind)
         note(sentence)
+
+    @contextlib.contextmanager
+    def waiting(self, silence_s: float = SILENCE_S) -> Iterator[None]:
+        """A block that asks the storage or the server something: when it takes long, that is said, once."""
+        sentence = "The storage has not answered yet; it is waited for."
+        timer = threading.Timer(silence_s, self.say, ("slow", sentence))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def forget_lock(self) -> None:
         """In a forked child: another thread may have held it."""

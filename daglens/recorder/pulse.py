@@ -38,10 +38,17 @@ class Pulse:
         self._problems = problems
         self._look_every_s = look_every_s
         self._stop = threading.Event()
+        self._beats_at_once = False
 
-    def start(self) -> None:
-        """Beat once now, so that the run is watched from its first moment, then go on in a thread of its own."""
-        self._try(self._beat)
+    def start(self, *, answers: bool = True) -> None:
+        """Beat once now, so that the run is watched from its first moment, then go on in a thread of its own.
+
+        Args:
+            answers: The storage does; else the first beat is that thread's, too, and nobody waits for it.
+        """
+        self._beats_at_once = not answers
+        if answers:
+            self._try(self._beat)
         try:
             threading.Thread(target=self._run, name="daglens-pulse", daemon=True).start()
         except RuntimeError as error:
@@ -52,7 +59,7 @@ class Pulse:
         self._stop.set()
 
     def _run(self) -> None:
-        beat_at = time.monotonic() + self._beat_every_s
+        beat_at = time.monotonic() + (0.0 if self._beats_at_once else self._beat_every_s)
         while not self._stop.wait(min(self._look_every_s, max(0.0, beat_at - time.monotonic()))):
             if time.monotonic() >= beat_at:
                 self._try(self._beat)

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from daglens.recorder import capture
-from daglens.recorder.batch import DEFAULT_BATCH_LIMITS, CannotRecord, EventWriter
+from daglens.recorder.batch import DEFAULT_BATCH_LIMITS, HURRIED_S, CannotRecord, EventWriter
 from daglens.recorder.capture_step import Paths
 from daglens.recorder.destination import Destination
 from daglens.recorder.drafts import draft
@@ -22,8 +22,6 @@ from daglens.storage.errors import DaglensError, RunDeleted, StorageUnavailable
 from daglens.storage.log_places import LogPlace
 from daglens.storage.records import PROCESS_STEP_KEY, EventDraft, Head, LogKey, NewRun, RunStatus
 
-_HURRIED_S = 1.0
-"""How long a storage that works has for the last events after Ctrl-C."""
 _ENDED_BY_OTHERS = (RunStatus.CANCELING, RunStatus.CANCELED)
 
 
@@ -199,8 +197,12 @@ class Recording:
 
     # ------------------------------------------------------------ life
 
-    def start_pulse(self, heartbeat_timeout_s: int | None) -> None:
-        """Begin heartbeats, or with None only signs of life, and to look whether somebody asks for the end."""
+    def start_pulse(self, heartbeat_timeout_s: int | None, *, answers: bool = True) -> None:
+        """Begin heartbeats, or with None only signs of life, and to look whether somebody asks for the end.
+
+        Args:
+            answers: Whether the storage does: it isn't waited for otherwise.
+        """
         timeout_s = heartbeat_timeout_s
 
         def beat() -> None:
@@ -216,7 +218,7 @@ class Recording:
             on_head=self._heard,
             problems=self.problems,
         )
-        self._pulse.start()
+        self._pulse.start(answers=answers)
 
     def _heard(self, head: Head) -> None:
         if head.deleted:
@@ -260,7 +262,7 @@ class Recording:
             self._close(timeout_s)
         except KeyboardInterrupt:
             self.hurry()
-            self._close(_HURRIED_S)
+            self._close(HURRIED_S)
             raise
 
     def _close(self, timeout_s: float) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
-from uuid import uuid4
 
 from daglens.storage import event_types as et
 from daglens.storage.errors import DaglensError, StorageUnavailable
 from daglens.storage.names import clean_text
+from daglens.storage.random_ids import random_id
 from daglens.storage.records import EventDraft, LogLevel
 
 UNFORESEEN_TRIES: Final = 3
@@ -44,7 +44,7 @@ def stand_in(draft: EventDraft, error: Exception) -> EventDraft:
         level=LogLevel.WARNING,
         message=f"Dropped an event {clean_text(draft.event_type)[:100]!r}: {clean_text(_told(error))}",
         timestamp_us=_storable(draft.timestamp_us),
-        event_id=draft.event_id if draft.event_id and len(draft.event_id) <= 64 else uuid4().hex,
+        event_id=draft.event_id if draft.event_id and len(draft.event_id) <= 64 else random_id(),
         data={"metadataEntries": [{"label": "message", "text": clean_text(draft.message)[:1000]}]},
     )
 
@@ -85,6 +85,6 @@ def lost_events(count: int) -> EventDraft:
         et.ENGINE_EVENT,
         level=LogLevel.WARNING,
         message=f"{count} events were dropped: the storage didn't answer, and too many waited for it.",
-        event_id=uuid4().hex,
+        event_id=random_id(),
         data={},
     )

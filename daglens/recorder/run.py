@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import contextvars
 import functools
-import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -14,20 +13,22 @@ from contextvars import ContextVar
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, Self, TypeVar, cast
 
 from daglens.recorder.drafts import draft, recordable
 from daglens.recorder.endings import Ending, ending_of
 from daglens.recorder.failure import error_data, headline
 from daglens.recorder.interrupt import Interruptible, RunTerminated
-from daglens.recorder.logs import EventHandler, EventLogger
-from daglens.recorder.metadata import fields, text
+from daglens.recorder.plain import fields, text
 from daglens.recorder.recording import Recording
 from daglens.recorder.retries import RetryPolicy
 from daglens.recorder.step import Step
 from daglens.recorder.step_events import current_step
 from daglens.storage import event_types as et
 from daglens.storage.records import LogLevel
+
+if TYPE_CHECKING:
+    import logging
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -170,10 +171,18 @@ class Run:
     @cached_property
     def log(self) -> logging.Logger:
         """A logger whose messages are events of the run (and are not printed)."""
+        from daglens.recorder.logs import EventLogger
+
         return EventLogger(self.pipeline_name or "run", self._log_message)
 
-    def log_handler(self, level: int = logging.NOTSET) -> logging.Handler:
-        """A handler for the program's own loggers: their records become events of the step they come from."""
+    def log_handler(self, level: int = 0) -> logging.Handler:
+        """A handler for the program's own loggers: their records become events of the step they come from.
+
+        Args:
+            level: Records below it are left out; 0 (logging.NOTSET): none.
+        """
+        from daglens.recorder.logs import EventHandler
+
         return EventHandler(self._log_message, level)
 
     def _log_message(self, logger: str, level: LogLevel, message: str) -> None:

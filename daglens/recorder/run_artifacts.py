@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -49,6 +48,8 @@ class ArtifactFolder:
             try:
                 self._folder = self._find()
             except Exception as error:
+                import tempfile
+
                 self._folder = Path(tempfile.mkdtemp(prefix="daglens-lost-artifacts-"))
                 self._problems.say(
                     "artifacts", f"Artifacts of the run can't be stored; they go to {self._folder}: {error}"

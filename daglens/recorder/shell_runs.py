@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any, Final, Literal
 
 from daglens.recorder.destination import Destination
 from daglens.recorder.drafts import draft
 from daglens.storage import event_types as et
+from daglens.storage.log_places import hostname
 from daglens.storage.records import LogLevel, NewRun
 
 START_EVENT_ID: Final = "daglens:run-start"
@@ -25,11 +25,11 @@ def start_shell_run(destination: Destination, run: NewRun, timeout_s: int | None
         DaglensError: The storage doesn't take it.
     """
     destination.create_run(run)
-    hostname = socket.gethostname()
-    data = {"pipelineName": run.pipeline_name, "processId": None, "hostname": hostname}
+    machine = hostname()
+    data = {"pipelineName": run.pipeline_name, "processId": None, "hostname": machine}
     destination.append(
         run.run_id,
-        [draft(et.RUN_START, f"{run.pipeline_name} began on {hostname}.", data, event_id=START_EVENT_ID)],
+        [draft(et.RUN_START, f"{run.pipeline_name} began on {machine}.", data, event_id=START_EVENT_ID)],
     )
     if timeout_s is not None:
         destination.heartbeat(run.run_id, timeout_s)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
-import uuid
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -13,7 +11,7 @@ from daglens.instance import Instance, default_fallback
 from daglens.recorder.destination import HOME_VARIABLE, Destination, InstanceDestination
 from daglens.recorder.drafts import draft, recordable
 from daglens.recorder.interrupt import Interrupter, Interruptible, RunTerminated
-from daglens.recorder.metadata import plain, text
+from daglens.recorder.plain import plain, text
 from daglens.recorder.problems import Problems, note
 from daglens.recorder.recording import Recording
 from daglens.recorder.run import Run
@@ -21,7 +19,9 @@ from daglens.recorder.where import destination_for
 from daglens.storage import event_types as et
 from daglens.storage.contract import MAX_TAGS
 from daglens.storage.errors import StorageUnavailable
+from daglens.storage.log_places import hostname
 from daglens.storage.names import check_name
+from daglens.storage.random_ids import random_uuid
 from daglens.storage.records import NewRun
 
 RUN_ID_VARIABLE: Final = "DAGLENS_RUN_ID"
@@ -71,7 +71,7 @@ def start_run(
     _refuse_import_in_child()
     problems = Problems()
     run = NewRun(
-        check_name(run_id if run_id is not None else str(uuid.uuid4()), "run id"),
+        check_name(run_id if run_id is not None else random_uuid(), "run id"),
         check_name(pipeline_name, "pipeline name"),
         tags=storable_tags(tags or {}, problems),
         run_config={} if run_config is None else plain(run_config),
@@ -109,15 +109,16 @@ def record_new_run(
     _open(recording, destination)
     recorded = Run(recording, run.pipeline_name, interrupter, ends=True)
     try:
-        started = {"pipelineName": run.pipeline_name, "processId": os.getpid(), "hostname": socket.gethostname()}
+        started = {"pipelineName": run.pipeline_name, "processId": os.getpid(), "hostname": hostname()}
         message = f"{run.pipeline_name} began in process {os.getpid()} on {started['hostname']}."
         recording.record(draft(et.RUN_START, message, started))
-        recording.flush()
+        stored = recording.flush()
         if recording.end_heard:
             raise RunTerminated(f"Run {run.run_id} was asked to end before it began.")
         interrupter.arm()
         if not recording.stopped:
-            recording.start_pulse(None if heartbeat_timeout_s is None else max(3, heartbeat_timeout_s))
+            timeout_s = None if heartbeat_timeout_s is None else max(3, heartbeat_timeout_s)
+            recording.start_pulse(timeout_s, answers=stored)
     except BaseException as error:  # Ctrl-C, before there is a block that could end the run
         recorded.__exit__(type(error), error, None)
         raise
@@ -181,8 +182,7 @@ def record_part(
     recorded = Run(recording, None, interrupter, ends=False)
     interrupter.arm()
     if not recording.stopped:
-        _tell_unknown(run_id, destination, problems)
-        recording.start_pulse(None)
+        recording.start_pulse(None, answers=_tell_unknown(run_id, destination, problems))
     return recorded
 
 
@@ -199,20 +199,23 @@ def _open(recording: Recording, destination: Destination) -> None:
         _say_ephemeral()
 
 
-def _tell_unknown(run_id: str, destination: Destination, problems: Problems) -> None:
+def _tell_unknown(run_id: str, destination: Destination, problems: Problems) -> bool:
+    """Say so when there is no such run yet; False when the storage didn't answer."""
     # What goes to a server may wait here, the run's beginning, too: that it isn't there yet means nothing.
     if not isinstance(destination, InstanceDestination):
-        return
+        return True
     try:
-        known = destination.instance.run(run_id) is not None
+        with problems.waiting():
+            known = destination.instance.run(run_id) is not None
     except Exception:
-        return  # the first append says what is wrong
+        return False  # the first append says what is wrong
     if not known:
         problems.say(
             "unknown",
             f"There is no run {run_id} yet: is its id right? What is recorded now shows once it has begun "
             "(`daglens run start --run-id`).",
         )
+    return True
 
 
 _said_ephemeral = False

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from daglens.recorder.drafts import draft, recordable
-from daglens.recorder.logs import EventLogger
-from daglens.recorder.metadata import entries, fields, text
+from daglens.recorder.plain import fields, text
 from daglens.recorder.run_artifacts import ArtifactFolder
 from daglens.storage import event_types as et
 from daglens.storage.records import EventDraft, LogLevel
+
+if TYPE_CHECKING:
+    import logging
 
 Metadata = Mapping[str, Any]
 ObjectStoreOperation = Literal["SET_OBJECT", "GET_OBJECT", "RM_OBJECT", "CP_OBJECT"]
@@ -34,6 +35,15 @@ class TypeCheck:
     label: str | None = None
     description: str | None = None
     metadata: Metadata | None = None
+
+
+def _entries(metadata: Metadata | None) -> list[dict[str, Any]]:
+    if metadata is None:
+        return []
+    # Here and not above: a command that is recorded tells none.
+    from daglens.recorder.metadata import entries
+
+    return entries(metadata)
 
 
 class StepEvents:
@@ -72,7 +82,7 @@ class StepEvents:
             asset_key: Its name among all assets, a text or the parts of a path.
             partition: Which part of the asset this is.
         """
-        data: dict[str, Any] = {"label": text(label), "metadataEntries": entries(metadata)}
+        data: dict[str, Any] = {"label": text(label), "metadataEntries": _entries(metadata)}
         if description is not None:
             data["description"] = text(description)
         if asset_key is not None:
@@ -90,7 +100,7 @@ class StepEvents:
             description: Why it matters, or why it failed.
         """
         met = bool(success)
-        data: dict[str, Any] = {"success": met, "label": text(label), "metadataEntries": entries(metadata)}
+        data: dict[str, Any] = {"success": met, "label": text(label), "metadataEntries": _entries(metadata)}
         if description is not None:
             data["description"] = text(description)
         reason = f": {text(description)}" if description and not met else "."
@@ -107,7 +117,7 @@ class StepEvents:
         self, name: str = "result", metadata: Metadata | None = None, type_check: TypeCheck | bool | None = None
     ) -> None:
         """The step has given an output."""
-        data: dict[str, Any] = {"outputName": text(name), "metadataEntries": entries(metadata)}
+        data: dict[str, Any] = {"outputName": text(name), "metadataEntries": _entries(metadata)}
         self._tell(et.STEP_OUTPUT, f"Gave output {text(name)}.", data | _checked(type_check))
 
     def object_store(self, op: ObjectStoreOperation, address: str, metadata: Metadata | None = None) -> None:
@@ -118,7 +128,7 @@ class StepEvents:
         """
         if op not in _STORE_VERBS:
             raise ValueError(f"{op!r} is no object store operation; take one of {', '.join(_STORE_VERBS)}.")
-        data = {"op": op, "address": text(address), "metadataEntries": entries(metadata)}
+        data = {"op": op, "address": text(address), "metadataEntries": _entries(metadata)}
         self._tell(et.OBJECT_STORE_OPERATION, f"{_STORE_VERBS[op]} {text(address)}.", data)
 
     def artifact_path(self, name: str | os.PathLike[str]) -> Path:
@@ -130,6 +140,8 @@ class StepEvents:
     @cached_property
     def log(self) -> logging.Logger:
         """A logger whose messages are events of the step (and are not printed)."""
+        from daglens.recorder.logs import EventLogger
+
         return EventLogger(self.key, self.log_message)
 
     def log_message(self, logger: str, level: LogLevel, message: str) -> None:
@@ -181,7 +193,7 @@ def _checked(check: TypeCheck | bool | None) -> dict[str, Any]:
             "success": bool(check.success),
             "label": None if check.label is None else text(check.label),
             "description": None if check.description is None else text(check.description),
-            "metadataEntries": entries(check.metadata),
+            "metadataEntries": _entries(check.metadata),
         }
     }
 

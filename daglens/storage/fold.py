@@ -7,8 +7,8 @@ moves a run only upward. One exception: a presumed FAILURE gives way to the end 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from daglens.storage import event_types as et
 from daglens.storage.drafts import PreparedEvent
@@ -51,8 +51,7 @@ def fold_state(state: RunState, seq: int, event_type: str, timestamp_us: int, da
     return state
 
 
-@dataclass(frozen=True, slots=True)
-class RunMove:
+class RunMove(NamedTuple):
     """What a projection writes to a run row."""
 
     status: RunStatus
@@ -156,8 +155,7 @@ def step_keys_of(events: Sequence[PreparedEvent]) -> list[str]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(NamedTuple):
     """A head and the step states after a batch; `steps` holds only those that changed."""
 
     head: Head
@@ -224,8 +222,7 @@ def _recount(counts: dict[str, int], before: StepState | None, after: StepState)
 _ONLY_COUNTED = frozenset({et.STEP_INPUT, et.STEP_OUTPUT, et.STEP_MATERIALIZATION, et.STEP_EXPECTATION_RESULT})
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(NamedTuple):
     """What a batch adds to a log whose steps are known already: a storage may add it without reading what is there.
 
     Attributes:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.names import check_name, file_name, is_cut
+from daglens.storage.random_ids import random_id
 from daglens.storage.records import Health
 
 DEFAULT_BASE = "storage"
@@ -93,6 +92,8 @@ class RunFolders:
 
     def health(self) -> Health:
         """Whether files can be made below the base folder; makes it when missing."""
+        import tempfile
+
         try:
             self.base.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.base, prefix=".health-"):
@@ -120,7 +121,7 @@ def replace(path: Path, text: str) -> None:
     Raises:
         OSError: It can't be written.
     """
-    temporary = path.parent / f".new-{secrets.token_hex(8)}"
+    temporary = path.parent / f".new-{random_id(8)}"
     try:
         with open(temporary, "x", encoding="utf-8", newline="") as file:
             file.write(text)

@@ -97,9 +97,16 @@ class Served:
         self.told += str(message)
         return message
 
-    def run(self, *args: str) -> int:
-        """Exit code of another `daglens` command on the same instance."""
+    def run(self, *args: str, interrupt_at: str | None = None) -> int:
+        """Exit code of another `daglens` command on the same instance; Ctrl-C once it has said `interrupt_at`."""
         program = self._start(*args)
+        if interrupt_at is not None:
+            assert program.stderr is not None
+            for line in program.stderr:
+                self.told += line
+                if interrupt_at in line:
+                    program.send_signal(signal.SIGINT)
+                    break
         out, err = program.communicate(timeout=60)
         self.told += out + err
         assert "Traceback" not in out + err
@@ -191,6 +198,7 @@ def test_what_it_raises_is_clean(serve: Serve) -> None:
 def test_recording_into_it(serve: Serve) -> None:
     """The command that is recorded runs, whatever the storage does, and the secret isn't in what is said of it."""
     served = serve("leaky", "LeakyRunStorage")
-    assert served.run("record", "--pipeline", "p", "--step", "s", "--", "sh", "-c", "exit 7") == 7
+    command = ["record", "--pipeline", "p", "--step", "s", "--", "sh", "-c", "exit 7"]
+    assert served.run(*command, interrupt_at="Ctrl-C ends the wait") == 7
     assert "Recording is behind" in served.told
     assert SECRET not in served.told

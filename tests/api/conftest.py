@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from daglens.config.load import Section
+from daglens.config.loaded import Section
 from daglens.config.redaction import Redactor
 from daglens.instance import Instance, InstanceOrigin
 from daglens.resolvers.calls import StorageCalls

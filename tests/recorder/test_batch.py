@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -326,3 +327,28 @@ def test_heads_are_handed_on(storage, make):
     writer.add(say(2))
     assert writer.close() == 0
     assert [head.last_seq for head in heads] == [1, 2]
+
+
+def test_waiting_for_a_storage_that_does_not_answer_is_said(storage, make, capsys):
+    """Who waits for the storage is told so, once, and how long at most; at the end also how to end it."""
+    writer = make(replace(QUICK, silence_s=0.001))
+    storage.gate.clear()
+    writer.add(say(1))
+    assert not writer.flush(0.1)
+    assert not writer.flush(0.1)
+    said = capsys.readouterr().err
+    assert said == "daglens: The storage has not answered yet. It is waited for 0 s more; then the pipeline goes on.\n"
+    writer.close(0.1)
+    said = capsys.readouterr().err
+    assert said == (
+        "daglens: The last events of the run wait for the storage, at most 0 s more. Ctrl-C ends the wait.\n"
+    )
+
+
+def test_a_storage_that_answers_is_waited_for_in_silence(storage, make, capsys):
+    """Nothing is said while it takes what comes, and while there is nothing to wait for."""
+    writer = make(replace(QUICK, silence_s=PATIENCE_S))
+    writer.add(say(1))
+    assert writer.flush(PATIENCE_S)
+    assert writer.close(PATIENCE_S) == 0
+    assert capsys.readouterr().err == ""

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daglens.recorder import Json, Markdown, Path, Text, Url
-from daglens.recorder.metadata import entries, plain
+from daglens.recorder.metadata import entries
+from daglens.recorder.plain import plain
 from daglens.schema.event_data import Fields
 from daglens.storage.drafts import json_text
 

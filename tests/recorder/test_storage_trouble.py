@@ -103,7 +103,7 @@ def test_a_storage_that_comes_back(instance, capsys):
         "RUN_SUCCESS",
     ]
     assert told.status == "SUCCESS"
-    assert capsys.readouterr().err.count("daglens:") == 1
+    assert capsys.readouterr().err.count("Recording is behind") == 1
 
 
 def test_a_run_storage_that_comes_back(instance):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket as sockets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -77,7 +78,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Instance]
 def machine(name: str) -> Iterator[None]:
     """What this process does in the block it does on another machine."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sockets, "gethostname", lambda: name)
+        patch.setattr(os, "uname", lambda: os.uname_result(("Linux", name, "", "", "")))
         yield
 
 

@@ -30,7 +30,7 @@ def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Instanc
     """An instance that keeps runs for 30 days."""
     opened = Instance.ephemeral() if request.param == "memory" else Instance.open(home=tmp_path / "home")
     with opened:
-        yield replace(opened, settings=Settings(retention=MONTH))
+        yield replace(opened, _settings=Settings(retention=MONTH))
 
 
 def add(instance: Instance, run_id: str, age_days: float, end: str | None = "RUN_SUCCESS") -> None:
@@ -71,7 +71,7 @@ def test_read_only_servers_and_others_without_retention(serve: Serve, instance: 
     add(instance, "old", 31)
     readers = [
         serve(instance, retention_s=0.01, upkeep_s=0.01, read_only=True),
-        serve(replace(instance, settings=Settings()), retention_s=0.01),
+        serve(replace(instance, _settings=None), retention_s=0.01),
     ]
     for server in readers:
         assert not server.on_loop(_keeps_retention)

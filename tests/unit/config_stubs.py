@@ -8,7 +8,8 @@ import types
 from pathlib import Path
 from typing import Any, Literal
 
-from daglens.config.load import LoadedConfig, load_config
+from daglens.config.load import load_config
+from daglens.config.loaded import LoadedConfig
 from daglens.config.plugins import CONTRACTS, contract_names
 from daglens.config.problems import ConfigError
 from daglens.config.secrets import Secret

@@ -153,6 +153,7 @@ _SECRET_AT = [match.span() for match in re.finditer(PLANTED, REAL)]
 @example([(REAL.index(": 'pl4nted"), 2, "")])
 @example([(REAL.index("hostname"), 0, "pass")])
 @example([(REAL.index("password: pl4") + len("password"), 1, "")])
+@example([(REAL.index("password: pl4") + len("password:"), 1, "")])
 def test_a_real_file_with_mistakes(edits):
     """A file of today's storages with a few characters of it changed: what is wrong with it is said without the
     secrets that are still whole."""

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from daglens.config.load import LoadedConfig
+from daglens.config.loaded import LoadedConfig
 from daglens.config.problems import ConfigError
 from daglens.config.secrets import Secret
 from daglens.config.settings import Limits, Retention, Settings

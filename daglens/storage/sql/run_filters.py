@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from daglens.storage.names import clean_text
 from daglens.storage.records import RunFilter, RunPosition, TagFilter
@@ -29,8 +29,7 @@ class _Lead(Enum):
     TAGS = "run_tags"
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A condition that could lead.
 
     Attributes:
