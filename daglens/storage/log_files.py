@@ -151,13 +151,17 @@ def _step_and_attempt(stem: str) -> tuple[str, int]:
 
 
 def _log_files(run_id: str, folder: Path, found: dict[str, os.DirEntry[str]]) -> Iterator[LogFile]:
+    # Of a step there are two files at least.
+    step_keys: dict[str, str | None] = {}
     for name, entry in found.items():
         stem, suffix = os.path.splitext(name)
         io = _IO_OF.get(suffix)
         if io is None:
             continue
         step_name, attempt = _step_and_attempt(stem)
-        step_key = _step_key(folder, step_name, found)
+        if step_name not in step_keys:
+            step_keys[step_name] = _step_key(folder, step_name, found)
+        step_key = step_keys[step_name]
         if step_key is None or attempt > MAX_ATTEMPT:
             continue
         try:
