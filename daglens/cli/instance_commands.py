@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
+from typing import Any
 
 import typer
 
 from daglens.cli.options import InstanceHome, Json, open_instance
+from daglens.config.redaction import clean_for_terminal
 from daglens.instance import SECTION_NAMES, Instance, default_fallback, locate
 from daglens.storage.records import Health
 
@@ -17,6 +20,8 @@ app = typer.Typer(help="The instance: where runs, events, logs and artifacts are
 @app.command()
 def info(json: Json = False, instance_home: InstanceHome = None) -> None:
     """Print which rule chose the instance, its folder and its effective configuration, without secrets."""
+    import yaml
+
     from daglens.cli.output import print_json
 
     with open_instance(instance_home) as instance:
@@ -25,11 +30,13 @@ def info(json: Json = False, instance_home: InstanceHome = None) -> None:
                 name: {"module": s.module, "className": s.class_name, "config": s.config}
                 for name, s in instance.sections.items()
             }
-            print_json({"origin": instance.origin.value, "home": str(instance.home), **sections})
+            told = {"origin": instance.origin.value, "home": str(instance.home), **sections}
+            print_json({**told, "daglens": _settings(instance)})
             return
         typer.echo(f"origin: {instance.origin.value}")
         typer.echo(f"home: {instance.home}")
         typer.echo(instance.info_yaml(), nl=False)
+        typer.echo(yaml.safe_dump({"daglens": _settings(instance)}, sort_keys=False, allow_unicode=True), nl=False)
         for note in instance.notes:
             typer.echo(note, err=True)
 
@@ -54,6 +61,21 @@ def check(instance_home: InstanceHome = None) -> None:
             typer.echo(note)
     if bad:
         sys.exit(2)
+
+
+def _settings(instance: Instance) -> dict[str, Any]:
+    """What stands below `daglens:` in dagster.yaml, and the defaults of what doesn't."""
+    told: dict[str, Any] = _without_secrets(asdict(instance.settings))
+    return told
+
+
+def _without_secrets(value: Any) -> Any:
+    # A value may be that of a {file: …}.
+    if isinstance(value, dict):
+        return {_without_secrets(key): _without_secrets(part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        return [_without_secrets(part) for part in value]
+    return clean_for_terminal(value) if isinstance(value, str) else value
 
 
 def _health(instance: Instance, name: str) -> Health:

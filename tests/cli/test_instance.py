@@ -45,13 +45,17 @@ def configure(command: Command, text: str) -> None:
 
 
 def test_info_of_a_folder(command: Command) -> None:
-    """Which rule won, where, and module, class and config of each section; as one JSON object, too."""
+    """Which rule won, where, and module, class and config of each section, and the settings in effect; as one JSON
+    object, too."""
+    configure(command, "daglens: {limits: {max_page: 7}, access: {trusted_roles: {a@b: viewer}}}\n")
     answer = command("instance", "info")
     assert answer.code == 0
-    assert answer.out.splitlines()[:2] == ["origin: DAGSTER_HOME", f"home: {command.home}"]
+    assert answer.out.splitlines()[:2] == ["origin: DAGSTER_YAML", f"home: {command.home}"]
     assert "class: SqliteRunStorage" in answer.out
+    assert "max_page: 7\n" in answer.out and "max_depth: 20\n" in answer.out
     (told,) = command("instance", "info", "--json").objects
-    assert set(told) == {"origin", "home", *SECTIONS}
+    assert set(told) == {"origin", "home", *SECTIONS, "daglens"}
+    assert (told["daglens"]["limits"]["max_page"], told["daglens"]["access"]["allowed_hosts"]) == (7, [])
     assert told["run_storage"]["className"] == "SqliteRunStorage"
 
 
