@@ -32,9 +32,11 @@ from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
 from daglens.schema.compiled import CompiledExecutionContext
-from daglens.schema.documents import CACHED_DOCUMENTS, is_cached
+from daglens.schema.documents import CACHED_DOCUMENTS, ParsedOnce, ValidatedOnce, is_cached
 from daglens.schema.hooks import HooksRunner
-from daglens.schema.limits.extensions import WorkLimits
+from daglens.schema.limits.extensions import ShapeLimits, WorkLimits
+
+_BEFORE_EXECUTION = (ParsedOnce, ShapeLimits, ValidatedOnce)
 
 
 class KnownOperation(NamedTuple):
@@ -94,7 +96,12 @@ class RepeatingSchema(strawberry.Schema):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.known_operations = KnownOperations()
+        made = [(make, make()) for make in self.extensions]
+        # One that stands before each resolver has to be asked for each: then nothing is known.
+        self.known_operations = KnownOperations(
+            0 if any(one._implements_resolve() for _, one in made) else CACHED_DOCUMENTS
+        )
+        self._during_execution = [make for make, one in made if not isinstance(one, _BEFORE_EXECUTION)]
 
     def create_extensions_runner(
         self, execution_context: ExecutionContext, extensions: list[SchemaExtension]
@@ -150,12 +157,13 @@ class RepeatingSchema(strawberry.Schema):
         if isinstance(values, list):
             return None
         context.graphql_document = known.document
-        extensions = self.get_extensions()
+        # What only looks at documents has done so.
+        extensions: list[SchemaExtension] = [make() for make in self._during_execution]
         for extension in extensions:
             extension.execution_context = context
             if isinstance(extension, WorkLimits):
                 extension.check_cost()
-        if context.pre_execution_errors or any(extension._implements_resolve() for extension in extensions):
+        if context.pre_execution_errors:
             return None
         runner = self.create_extensions_runner(context, extensions)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from graphql import GraphQLError
 from strawberry.types.graphql import OperationType
@@ -104,7 +104,14 @@ def _map(parameters: dict[str, Any], key: str) -> dict[str, Any] | None:
     return value
 
 
-def parse_json(text: str | bytes, what: str, decoder: type[json.JSONDecoder] = json.JSONDecoder) -> Any:
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def parse_json(text: str | bytes, what: str, decoder: json.JSONDecoder = DECODER) -> Any:
     """A JSON value. Integers of any size are kept, NaN and infinities refused, as are bytes that are no UTF-8.
 
     Raises:
@@ -112,11 +119,7 @@ def parse_json(text: str | bytes, what: str, decoder: type[json.JSONDecoder] = j
     """
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(decoded, cls=decoder, parse_constant=_refuse_constant)
+        return decoder.decode(decoded)
     except (ValueError, RecursionError) as error:
         reason = "too deeply nested" if isinstance(error, RecursionError) else str(error)
         raise BadRequest(f"{what} is no JSON: {reason}.") from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")

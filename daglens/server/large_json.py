@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from daglens.resolvers.threads import Threads
 from daglens.schema.large_input import LARGE_BYTES
-from daglens.server.graphql_request import parse_json
+from daglens.server.graphql_request import DECODER, parse_json
 
 _MANY_VALUES: Final = 100_000
 """Python's own reader, which is written in C, takes 5 to 20 ms for so many, and lets nobody else go on meanwhile, in
@@ -24,6 +24,9 @@ class _InPython(JSONDecoder):
         self.scan_once = scanner.py_make_scanner(self)  # type: ignore[attr-defined]
 
 
+_STEP_BY_STEP: Final = _InPython(parse_constant=DECODER.parse_constant)
+
+
 async def parsed_json(text: str | bytes, what: str) -> Any:
     """A JSON value; see `parse_json`.
 
@@ -32,7 +35,7 @@ async def parsed_json(text: str | bytes, what: str) -> Any:
     """
     if len(text) <= LARGE_BYTES or _most_values(text) <= _MANY_VALUES:
         return parse_json(text, what)
-    return await threads.carry_out(lambda given: parse_json(given, what, _InPython), text)
+    return await threads.carry_out(lambda given: parse_json(given, what, _STEP_BY_STEP), text)
 
 
 def _most_values(text: str | bytes) -> int:

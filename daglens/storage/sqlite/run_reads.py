@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def read_runs(connection: sqlite3.Connection, run_ids: Sequence[str], parts: Run
     return {run.run_id: run for run in _runs(connection, source, (json_array(run_ids),), parts)}
 
 
+@functools.cache
 def _named(parts: RunParts) -> str:
     """The columns of a table r, each called by its own name: so they are found in `page`."""
     return ", ".join(
