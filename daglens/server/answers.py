@@ -28,6 +28,15 @@ def json_bytes(value: Any) -> bytes:
         return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
 
 
+def note_refusal(scope: Scope, code: str, how: str, error_id: str | None = None) -> str:
+    """Log and count that a request or a socket is refused; the errorId. `how` is said in the log alone."""
+    error_id = error_id or str(uuid4())
+    if (record := request_of(scope)) is not None:
+        record.refuse(code, error_id)
+    log.info("errorId %s: %s: %s", error_id, code, how)
+    return error_id
+
+
 class Refusal(Response):
     """An answer that only says what is wrong; the server's log has its errorId."""
 
@@ -39,11 +48,11 @@ class Refusal(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See Response."""
-        if (record := request_of(scope)) is not None:
-            record.refuse(self.code, self.error_id)
         if self.status_code != 500:
-            # A bug has been told with what is known of it.
-            log.info("errorId %s: %s: HTTP %d", self.error_id, self.code, self.status_code)
+            note_refusal(scope, self.code, f"HTTP {self.status_code}", self.error_id)
+        elif (record := request_of(scope)) is not None:
+            # A bug: the log has told of it with what is known.
+            record.refuse(self.code, self.error_id)
         await super().__call__(scope, receive, send)
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from daglens.server.admission import admission_of, headers_of
-from daglens.server.answers import refusal, refuse
+from daglens.server.answers import note_refusal, refusal, refuse
 from daglens.server.receiving import RECEIVING
 from daglens.storage.errors import DaglensError
 
@@ -86,7 +86,7 @@ class ConnectionLimit:
             return
         extensions = scope.get("extensions")
         if extensions and RECEIVING in extensions:
-            extensions[RECEIVING](connection)
+            extensions[RECEIVING](_Received(connection, scope))
         try:
             await self._app(scope, receive, send)
         finally:
@@ -160,6 +160,23 @@ class Connection:
             self.release(self._held)
         client, self._client = self._client, None
         _lower(self._clients.connections, client, 1)
+
+
+class _Received:
+    """Counts what a socket receives, before there is a message that could be answered."""
+
+    def __init__(self, connection: Connection, scope: Scope) -> None:
+        self.release = connection.release
+        self._connection = connection
+        self._scope = scope
+
+    def hold(self, size: int) -> None:
+        """See Connection; the socket is closed with 1013 where it raises."""
+        try:
+            self._connection.hold(size)
+        except TooManyBytes as error:
+            note_refusal(self._scope, error.code, "the socket is closed with 1013")
+            raise
 
 
 def _lower(counts: dict[str, int], client: str, by: int) -> None:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daglens.access import Unauthenticated
 from daglens.server.admission import Admission, AuthenticatorFailed, Gate, admit, headers_of, unauthenticated
-from daglens.server.answers import JSON_TYPE, refusal, refuse
+from daglens.server.answers import JSON_TYPE, note_refusal, refusal, refuse
 from daglens.server.pushing import PUSH
 from daglens.server.rules import Rule, key_for, rule_of
 from daglens.server.telemetry.request import note_route, note_who
@@ -75,6 +75,7 @@ class _Watched:
     """
 
     def __init__(self, scope: Scope, admission: Admission, send: Send) -> None:
+        self._scope = scope
         self._admission = admission
         self._send = send
         self._is_feed = scope["type"] == "websocket"
@@ -95,6 +96,7 @@ class _Watched:
         if self._is_feed and kind in _DATA and self._admission.is_over():
             self._has_ended = True
             message = _DATA[kind]
+            note_refusal(self._scope, Unauthenticated.code, "a feed ends with the token that it was asked for by")
         await self._send(message)
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from starlette.types import Scope
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from daglens.access import Unauthenticated
 from daglens.server.admission import AuthenticatorFailed, admission_of
-from daglens.server.answers import json_bytes
+from daglens.server.answers import json_bytes, note_refusal
 from daglens.server.connections import TooManyBytes, TooManyConnections, connection_of, count_as_admitted
 from daglens.server.dialects import Dialect, chosen
 from daglens.server.graphql_request import BadRequest, GraphQLRequest
@@ -41,13 +42,21 @@ _MOST_INIT_CHARS = 65_536
 
 
 class _Closing(Exception):
-    """The socket is to be closed with a code and a reason."""
+    """The socket is to be closed with a code and a reason; the server's log and metrics know it as `refusal`."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: int, reason: str, refusal: str | None = BadRequest.code) -> None:
         super().__init__(reason)
         self.code = code
+        self.refusal = refusal
+        self.error_id = ""
         # The reason may quote what the client sent, halves of surrogate pairs included.
         self.reason = clean_text(reason).encode()[:_REASON_BYTES].decode(errors="ignore")
+
+    def note(self, scope: Scope) -> None:
+        """Have it logged and counted, once."""
+        if self.refusal is not None and not self.error_id:
+            how = f"the socket is closed with {self.code}: {self.reason!r}"
+            self.error_id = note_refusal(scope, self.refusal, how)
 
 
 async def serve_socket(served: Served, websocket: WebSocket) -> None:
@@ -55,12 +64,15 @@ async def serve_socket(served: Served, websocket: WebSocket) -> None:
     dialect = chosen(websocket.scope.get("subprotocols", ()))
     await websocket.accept(dialect.subprotocol if dialect is not None else None)
     if dialect is None:
-        await websocket.close(UNACCEPTABLE_PROTOCOL, "Subprotocol not acceptable")
+        closing = _Closing(UNACCEPTABLE_PROTOCOL, "Subprotocol not acceptable")
+        closing.note(websocket.scope)
+        await websocket.close(closing.code, closing.reason)
         return
     socket = _Socket(served, websocket, dialect)
     try:
         await socket.speak()
     except _Closing as closing:
+        closing.note(websocket.scope)
         with contextlib.suppress(RuntimeError, WebSocketDisconnect):
             await websocket.close(closing.code, closing.reason)
     except WebSocketDisconnect:
@@ -127,7 +139,7 @@ class _Socket:
             message = await _message_of(text)
             id = message.get("id")
             if not self._initialised or message["type"] != self._dialect.start or not isinstance(id, str):
-                raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}") from None
+                raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}", error.code) from None
             # It isn't counted: of what may wait long until it is sent, it is no part.
             del message, text
             await self._refuse(id, error.code, str(error))
@@ -149,7 +161,7 @@ class _Socket:
             self._stop(_id_of(message))
         elif self._dialect.is_legacy:
             if kind == "connection_terminate":
-                raise _Closing(1000, "")
+                raise _Closing(1000, "", None)
         elif kind == "ping":
             payload = message.get("payload")
             try:
@@ -163,7 +175,8 @@ class _Socket:
     async def _initialise(self, payload: Any) -> None:
         if payload is not None and not isinstance(payload, dict):
             raise _Closing(BAD_MESSAGE, "The payload of connection_init must be an object or null")
-        if self._initialised and not self._dialect.is_legacy:
+        if self._initialised:
+            # On the older protocol too: what was begun for one token must end with it, and not with a later one.
             raise _Closing(TOO_MANY_INITS, "Too many initialisation requests")
         await self._admit(payload or {})
         self._initialised = True
@@ -174,23 +187,26 @@ class _Socket:
         try:
             await admission.enter(payload)
         except AuthenticatorFailed as error:
-            raise _Closing(TRY_AGAIN_LATER, str(error)) from None
+            raise _Closing(TRY_AGAIN_LATER, str(error), error.code) from None
         except Unauthenticated as error:
+            closing = _Closing(FORBIDDEN if admission.was_asked else UNAUTHORIZED, _WHO, error.code)
             if self._dialect.is_legacy:
-                await self._send({"type": "connection_error", "payload": {"message": str(error), "code": error.code}})
-            raise _Closing(FORBIDDEN if admission.was_asked else UNAUTHORIZED, _WHO) from None
+                closing.note(self._websocket.scope)
+                told = {"message": str(error), "code": error.code, "errorId": closing.error_id}
+                await self._send({"type": "connection_error", "payload": told})
+            raise closing from None
         try:
             count_as_admitted(self._websocket.scope)
         except TooManyConnections as error:
-            raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}") from None
+            raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}", error.code) from None
 
     async def _start(self, id: str, payload: Any) -> None:
         if not self._initialised:
-            raise _Closing(UNAUTHORIZED, "Unauthorized: send connection_init first")
+            raise _Closing(UNAUTHORIZED, "Unauthorized: send connection_init first", Unauthenticated.code)
         try:
             _ = admission_of(self._websocket.scope).admitted
         except Unauthenticated:
-            raise _Closing(FORBIDDEN, "The token has ended") from None
+            raise _Closing(FORBIDDEN, "The token has ended", Unauthenticated.code) from None
         if id in self._operations:
             if not self._dialect.is_legacy:
                 raise _Closing(DUPLICATE_ID, f"Subscriber for {id} already exists")
@@ -257,6 +273,7 @@ class _Socket:
 
     async def _refuse(self, id: str, code: str, message: str) -> None:
         error_id = str(uuid4())
+        self._served.telemetry.error(code, error_id)
         log.info("errorId %s: %s: %s", error_id, code, message)
         error = {"message": message, "extensions": {"code": code, "errorId": error_id}}
         await self._send({"type": "error", "id": id, "payload": self._dialect.error_payload([error])})

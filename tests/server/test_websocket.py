@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from socket import SHUT_RDWR
 from typing import Any
 
@@ -13,6 +14,8 @@ from strawberry.extensions import SchemaExtension
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from daglens.access import Role
+from daglens.access.token_file import add_token
 from daglens.config.settings import Limits
 from daglens.instance import Instance
 from daglens.schema.build import build_schema
@@ -174,6 +177,23 @@ def test_messages_before_init_are_short(shared_server: LiveServer, protocol: str
         socket.start("query ($filler: String) { version }", variables={"filler": "x" * 100_000}, operationName=None)
         message = socket.receive()
         assert message["type"] in (socket.result_type, "error")
+
+
+@pytest.mark.parametrize("protocol", [TRANSPORT, LEGACY])
+def test_a_socket_speaks_for_one(serve: Serve, instance: Instance, tmp_path: Path, protocol: str) -> None:
+    """A second connection_init ends the socket and its feeds on either protocol, whoever it names: a feed ends with the
+    token that it was asked for by, and a later token would take its place."""
+    create(instance)
+    bob, alice = (add_token(tmp_path / "tokens", name, Role.VIEWER) for name in ("bob", "alice"))
+    server = serve(tokens=tmp_path / "tokens")
+    for token in (alice, bob, "nobodys"):
+        with opened(server, protocol, init=False) as socket:
+            socket.init(payload={"authorization": f"Bearer {bob}"})
+            socket.start(EVENTS, variables={"runId": "run"})
+            socket.result()
+            socket.send({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}})
+            assert socket.close_code() == 4429
+        until(lambda: server.on_loop(lambda: server.hub.viewers) == 0)
 
 
 def test_rules_of_the_transport_protocol(server: LiveServer, instance: Instance) -> None:
