@@ -41,7 +41,7 @@ class Command:
 
     def start(self, *args: str, **options: Any) -> subprocess.Popen[str]:
         """Start it; the caller waits."""
-        command = [sys.executable, "-m", "daglens.cli", *args]
+        command = [sys.executable, "-m", "daglens", *args]
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(command, env=self.env, text=True, **(streams | options))
 

@@ -53,6 +53,7 @@ BELOW = {
         "access",
     },
     "testing": {"storage", "config", "instance", "upkeep", "recorder", "resolvers", "schema", "server", "access"},
+    "__main__": {"cli"},
     "__init__": {"instance", "recorder", "config", "storage"},
 }
 

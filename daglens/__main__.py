@@ -1,0 +1,5 @@
+"""`python -m daglens` is `daglens`."""
+
+from daglens.cli import main
+
+main()
