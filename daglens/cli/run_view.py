@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Any
 
 from daglens.cli.output import (
@@ -25,6 +26,7 @@ from daglens.storage.records import EventFilter, EventQuery, EventRecord, RunRec
 
 _FAILURES = EventFilter(event_types=[et.STEP_FAILURE, et.RUN_FAILURE, et.STEP_EXPECTATION_RESULT])
 _MAX_FAILURES = 20
+_MAX_HINTS = 5
 
 
 def run_details(instance: Instance, run: RunRecord) -> dict[str, Any]:
@@ -86,7 +88,8 @@ def print_run(instance: Instance, run: RunRecord) -> None:
         facts.add_row("config", plain_lines(run.run_config))
     out.print(facts)
 
-    if steps := _steps(instance, run):
+    steps = _steps(instance, run)
+    if steps:
         table = Table(
             "step", "status", "attempts", "took", "materializations", "expectations", box=None, pad_edge=False
         )
@@ -107,6 +110,12 @@ def print_run(instance: Instance, run: RunRecord) -> None:
         out.print(Text(f"{plain(where)}: {plain_lines(event.message, '  ')}", style="red"))
         for line in error_lines(json.loads(event.data).get("error")):
             out.print(Text(f"  {line}"))
+    failed = [step for step in steps if step_status(step, run) in ("FAILURE", "ABANDONED")]
+    if failed:
+        out.print()
+        for step in failed[:_MAX_HINTS]:
+            command = f"daglens logs {run.run_id} {shlex.quote(step.step_key)}"
+            out.print(Text(f"what {plain(step.step_key)} printed: {plain(command)}, and with --stderr", style="dim"))
     page = instance.artifacts.list(run.run_id, limit=50)
     if page.artifacts:
         out.print()

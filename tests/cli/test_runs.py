@@ -96,13 +96,16 @@ def test_bad_options_are_usage_errors(filled):
 
 
 def test_show_says_what_failed_and_why(filled):
-    """The failing step is shown with its error, stack and cause; control characters can't steer the terminal."""
+    """The failing step is shown with its error, stack and cause, and the command that prints its output; control
+    characters can't steer the terminal."""
     out = filled("runs", "show", "bad").out
     assert "ValueError: no orders" in out
     assert "File a.py, line 3" in out
     assert "caused by OSError: disk" in out
     assert "\x1b" not in out
     assert "extract" in out
+    assert "daglens logs bad load, and with --stderr" in out
+    assert "what extract printed" not in out  # it went well
 
 
 def test_show_last_and_json(filled):
