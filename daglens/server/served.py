@@ -29,7 +29,7 @@ class Served:
     """An instance as one server process serves it.
 
     Attributes:
-        calls: Calls of the instance's storages, with one limiter per storage.
+        calls: Calls of the instance's storages, each in threads of its own.
         schema: What `/graphql` answers by.
         gate: Tells who asks.
         clients: What each of them has open.
