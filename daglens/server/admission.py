@@ -7,13 +7,13 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from anyio import CapacityLimiter, to_thread
 from starlette.requests import cookie_parser
 from starlette.types import Scope
 
 from daglens.access import EVERYBODY, Authenticator, Credentials, Identity, Role, Unauthenticated
 from daglens.access.proxies import TrustedProxies
 from daglens.access.tokens import Tokens
+from daglens.resolvers.threads import Threads
 from daglens.storage.errors import DaglensError
 
 log = logging.getLogger("daglens.server")
@@ -48,7 +48,8 @@ class Gate:
         self.tokens = tokens
         self._proxies = proxies
         self._authenticator = authenticator
-        self._limiter: CapacityLimiter | None = None
+        # One that hangs has so many of them, however many give up waiting for it.
+        self._threads = Threads(_AUTHENTICATOR_THREADS, "daglens-authenticator")
 
     @property
     def is_open(self) -> bool:
@@ -84,14 +85,10 @@ class Gate:
         return found
 
     async def _ask(self, authenticator: Authenticator, credentials: Credentials) -> Identity | None:
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(_AUTHENTICATOR_THREADS)
         kind = type(authenticator).__name__
         try:
             async with asyncio.timeout(_AUTHENTICATOR_S):
-                found: object = await to_thread.run_sync(
-                    authenticator.authenticate, credentials, limiter=self._limiter, abandon_on_cancel=True
-                )
+                found: object = await self._threads.carry_out(authenticator.authenticate, credentials)
         except Exception as error:
             # By its name alone: the message may hold what was handed in.
             log.error("The authenticator %s failed: %s", kind, type(error).__name__)
@@ -135,13 +132,13 @@ class Admission:
         """Who was let in, if anybody was yet."""
         return self._identity
 
-    async def look(self) -> Identity | None:
-        """Let in whom the request's headers name, if anybody.
+    async def look(self, *, by_others: bool = True) -> Identity | None:
+        """Let in whom the request's headers name, if anybody. `by_others` False: by the file of tokens alone, at once.
 
         Raises:
             AuthenticatorFailed
         """
-        return await self._take(_token_of(self._scope))
+        return await self._take(_token_of(self._scope), by_others=by_others)
 
     async def enter(self, payload: Mapping[str, Any]) -> None:
         """Let in whom the payload of `connection_init` names, else whom the handshake's headers do.
@@ -166,7 +163,7 @@ class Admission:
         self._looked_at_s = now_s
         return self._has_ended()
 
-    async def _take(self, token: str | None) -> Identity | None:
+    async def _take(self, token: str | None, *, by_others: bool = True) -> Identity | None:
         if self._gate.is_open:
             return self._identity
         self.was_asked = self.was_asked or token is not None
@@ -177,7 +174,7 @@ class Admission:
         # One look says both who it is and by what, so that a token that ends meanwhile ends what begins here as well.
         self._identity = self._gate.by_token(token)
         self._token, self._generation = (None, 0) if self._identity is None else (token, generation)
-        if self._identity is None:
+        if self._identity is None and by_others:
             self._identity = await self._gate.by_others(credentials)
         return self._identity
 

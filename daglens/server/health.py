@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +12,8 @@ from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import JSON_TYPE, json_bytes
 from daglens.server.served import Served
 from daglens.storage.records import Health
+
+_MOST_IDENTIFYING: Final = 4
 
 
 async def healthz(request: Request) -> Response:
@@ -24,6 +27,7 @@ class Readiness:
     def __init__(self, served: Served) -> None:
         self._served = served
         self._asking: dict[str, asyncio.Task[Health]] = {}
+        self._identifying = 0
 
     async def answer(self, request: Request) -> Response:
         """200 when all four answer, else 503 with what is wrong, by section of dagster.yaml.
@@ -37,7 +41,7 @@ class Readiness:
             for section, health in zip(sections, healths, strict=True)
             if not health.healthy
         }
-        if problems and not await _is_known(request):
+        if problems and not await self._is_known(request):
             problems = dict.fromkeys(problems, "It isn't healthy; the server tells those more who are signed in.")
         body = {"status": "unavailable", "problems": problems} if problems else {"status": "ok"}
         headers = {"content-type": JSON_TYPE, "cache-control": "no-store"}
@@ -54,9 +58,15 @@ class Readiness:
             return Health(False, f"The storage has not answered for {timeout_s:g} s.")
         return task.result()
 
-
-async def _is_known(request: Request) -> bool:
-    try:
-        return await admission_of(request.scope).look() is not None
-    except AuthenticatorFailed:
-        return False
+    async def _is_known(self, request: Request) -> bool:
+        """Whether the server knows who asks. Anybody may ask here: an own authenticator is for a few at a time."""
+        admission = admission_of(request.scope)
+        may_ask = self._identifying < _MOST_IDENTIFYING
+        self._identifying += may_ask
+        try:
+            async with asyncio.timeout(self._served.settings.ready_timeout_s):
+                return await admission.look(by_others=may_ask) is not None
+        except (AuthenticatorFailed, TimeoutError):
+            return False
+        finally:
+            self._identifying -= may_ask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Final
@@ -73,6 +74,14 @@ class LoginPage:
             return _html(request, None, str(error), 503)
         if known is None:
             return _html(request, None, "This token is not known here.", 401)
+        if self._gate.by_token(token) is None:
+            try:
+                is_known_anyway = await self._gate.by_others(replace(credentials, token=None)) == known
+            except AuthenticatorFailed as error:
+                return _html(request, None, str(error), 503)
+            if is_known_anyway:
+                # By the address, say: whatever was given would be kept, as if it were a token.
+                return _html(request, known, "You are let in without a token; this one is not kept.")
         answer = _see(request, "/graphiql")
         # Until the browser is closed.
         answer.set_cookie(
