@@ -47,9 +47,13 @@ class Program:
 
 
 @contextmanager
-def program(home: Path, *options: str, workers: int = 2) -> Iterator[Program]:
-    """`daglens serve --workers`, in a process group of its own; what it says is collected."""
-    command = [sys.executable, "-m", "daglens.cli", "serve", "--port", "0", "--workers", str(workers)]
+def program(home: Path, *options: str, workers: int = 2, first_pause_s: float = 0.25) -> Iterator[Program]:
+    """`daglens serve --workers`, in a process group of its own; what it says is collected.
+
+    `first_pause_s`: between two starts of a worker that fails; each pause is twice as long as the one before.
+    """
+    code = f"from daglens.server import workers; workers._FIRST_PAUSE_S = {first_pause_s}; import daglens.cli.__main__"
+    command = [sys.executable, "-c", code, "serve", "--port", "0", "--workers", str(workers)]
     with subprocess.Popen(
         [*command, "--instance-home", str(home), *options],
         env={**child_environment(), "PYTHONUNBUFFERED": "1", "TMPDIR": str(home.parent)},
@@ -225,7 +229,7 @@ def test_starts_that_go_on_failing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text("daglens: {}\n")
-    with program(home, workers=2) as running:
+    with program(home, workers=2, first_pause_s=0.02) as running:
         workers = ready(running)
         until(lambda: httpx.get(f"{running.url}/readyz", timeout=PATIENCE_S).status_code == 200)
         (home / "dagster.yaml").write_text("run_storage:\n  module: no.such.module\n  class: Nothing\n")

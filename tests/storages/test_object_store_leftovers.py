@@ -121,10 +121,12 @@ def test_flush_sends_them(server: Server, bucket: str, home: Path, reader: Objec
     assert (again.exit_code, again.output) == (0, "Nothing to send.\n")
 
 
-def test_flush_that_can_t(server: Server, bucket: str, home: Path) -> None:
+def test_flush_that_can_t(server: Server, bucket: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the store takes nothing, flush gives up soon, with the reason and exit code 1, and nothing is lost."""
     leave(server, bucket, home)
-    answer = flush(home)
+    with monkeypatch.context() as impatient:
+        impatient.setattr("daglens.cli.leftover_logs._ROUND_S", 0.2)
+        answer = flush(home)
     assert answer.exit_code == 1
     assert f"3 compute logs for s3://{bucket}/daglens could not be sent, and stay on this machine" in answer.output
     # The reason once, whoever of those that take part knows it.
