@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,9 @@ from daglens.storage.records import NewRun
 
 RUN_ID_VARIABLE: Final = "DAGLENS_RUN_ID"
 DEFAULT_HEARTBEAT_TIMEOUT_S: Final = 60
+
+_USED_LATER: Final = ("daglens.recorder.logs", "daglens.recorder.metadata", "ctypes", "tempfile", "traceback")
+"""Loaded where they are used, for `daglens record`, which has no use for them."""
 
 
 def start_run(
@@ -69,6 +73,7 @@ def start_run(
         RunTerminated: Somebody asked for the run's end before it began; it is canceled.
     """
     _refuse_import_in_child()
+    _load_in_time()
     problems = Problems()
     run = NewRun(
         check_name(run_id if run_id is not None else random_uuid(), "run id"),
@@ -149,6 +154,7 @@ def attach_run(
         InvalidServerAddress: `to` is none.
     """
     _refuse_import_in_child()
+    _load_in_time()
     found = run_id if run_id is not None else os.environ.get(RUN_ID_VARIABLE)
     if not found:
         raise ValueError(f"attach_run() needs a run id: give one, or set {RUN_ID_VARIABLE}.")
@@ -244,3 +250,13 @@ def storable_tags(tags: Mapping[str, str], problems: Problems) -> tuple[tuple[st
     if len(pairs) > MAX_TAGS:
         problems.say("tags", f"A run has at most {MAX_TAGS} tags; {len(pairs) - MAX_TAGS} were left out.")
     return tuple(dict(pairs[:MAX_TAGS]).items())
+
+
+def _load_in_time() -> None:
+    """Load what a recorded pipeline may use. Later it may have too many files open for that, and telling an event, or
+    logging, would raise an OSError in it."""
+    for name in _USED_LATER:
+        try:
+            importlib.import_module(name)
+        except Exception:
+            continue  # a Python without ctypes, or it is too late: whoever needs it is told so

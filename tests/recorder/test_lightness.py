@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.recorder.conftest import Program
+from tests.recorder.conftest import Program, only_run
 
 HEAVY = {
     *("alembic", "asyncio", "graphql", "orjson", "pydantic", "rich", "sqlalchemy", "starlette", "strawberry", "typer"),
@@ -55,3 +55,34 @@ def test_record_is_light(program):
 def test_recording_from_python_is_light(program):
     """Nor does a recorded pipeline."""
     assert not loaded(program, PYTHON) & HEAVY
+
+
+FILES_USED_UP = """
+import os, resource, daglens, logging
+held = []
+with daglens.start_run("p") as run:
+    with run.step("a") as step:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        step.materialize("x", {"n": 1, "text": daglens.Text("t")})
+        step.log.info("from the step")
+        run.log.info("from the run")
+        logging.getLogger("mine").addHandler(run.log_handler())
+        logging.getLogger("mine").warning("from a handler")
+        for one in held:
+            os.close(one)
+"""
+
+
+def test_a_pipeline_that_has_used_up_its_files(program, local):
+    """What telling an event uses is loaded by then: nothing is raised in a pipeline that can open no file any more."""
+    done = program.run(FILES_USED_UP)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = only_run(local)
+    assert told.one("STEP_MATERIALIZATION", "a")
+    messages = [event.message for event in told.all("LOG_MESSAGE")]
+    assert messages == ["from the step", "from the run", "from a handler"]
