@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Iterator
 from enum import Enum
 from importlib import import_module
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, get_type_hints
 
 import daglens
@@ -68,10 +69,19 @@ def _member(found: Any, name: str, level: int) -> str:
 
 def _fields(found: type) -> Iterator[str]:
     if dataclasses.is_dataclass(found) or hasattr(found, "_fields"):
-        hints = {key: _hint(value) for key, value in get_type_hints(found).items() if not key.startswith("_")}
+        hints = {key: _hint(value) for key, value in _public_hints(found).items()}
         if hints:
             lines = "\n".join(f"{key}: {value}" for key, value in hints.items())
             yield f"```python\n{lines}\n```\n"
+
+
+def _public_hints(found: type) -> dict[str, Any]:
+    """As get_type_hints, which looks at all: the type of a private field may be known to type checkers alone."""
+    hints: dict[str, Any] = {}
+    for kind in reversed(found.__mro__):
+        public = {key: value for key, value in inspect.get_annotations(kind).items() if not key.startswith("_")}
+        hints |= get_type_hints(SimpleNamespace(__annotations__=public), vars(sys.modules[kind.__module__]))
+    return hints
 
 
 def _hint(value: Any) -> str:
