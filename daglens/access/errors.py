@@ -24,7 +24,9 @@ class InvalidTokens(DaglensError):
 
 
 class TokensUnreadable(InvalidTokens):
-    """The file of tokens can't be read now; it may be right all the same."""
+    """The file of tokens can't be read."""
+
+    # Nothing is said of what is in it: it may be right all the same, and is tried again.
 
 
 class TokensUnchanged(InvalidTokens):
