@@ -107,3 +107,18 @@ def test_the_end_of_a_step_is_stored_at_once(instance, monkeypatch):
         assert run.flush()
         assert told.types[-1] == "LOG_MESSAGE"
     assert told.types[-1] == "RUN_SUCCESS"
+
+
+def test_a_storage_that_does_not_answer_holds_up_nobody():
+    """Where it is known not to answer, the first beat is left to the thread, which makes it at once."""
+    beating, released = threading.Event(), threading.Event()
+
+    def beat() -> None:
+        beating.set()
+        assert released.wait(60)
+
+    pulse = Pulse(beat=beat, beat_every_s=3600, look=Counter(), on_head=Counter(), problems=Problems())
+    pulse.start(answers=False)
+    assert beating.wait(60), "start has returned, and the beat is under way"
+    pulse.stop()
+    released.set()

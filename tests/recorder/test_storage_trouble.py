@@ -16,7 +16,7 @@ from daglens.recorder.start import record_new_run
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import EventDraft, NewRun
 from daglens.testing.faults import raising
-from tests.recorder.conftest import Told, only_run, until
+from tests.recorder.conftest import PATIENCE_S, Told, only_run, until
 
 
 def with_fault(instance: Instance, part: str, fault: Callable[[str], BaseException | None]) -> Instance:
@@ -268,3 +268,21 @@ def test_a_program_that_forgets_to_finish(program, local):
     told = only_run(local)
     assert told.data("RUN_FAILURE")["error"]["message"] == "forgotten"
     assert told.log("a") == "hello\n"
+
+
+def test_a_question_that_takes_long_is_said(capsys):
+    """Who asks the storage something hears, once, that it has not answered; a quick answer is waited for in silence."""
+    problems = Problems()
+    with problems.waiting(PATIENCE_S):
+        pass
+    assert capsys.readouterr().err == ""
+    heard = [""]
+
+    def hear() -> str:
+        heard[0] += capsys.readouterr().err
+        return heard[0]
+
+    for _ in range(2):
+        with problems.waiting(0.001):
+            until(lambda: "has not answered yet" in hear(), "the sentence")
+    assert hear().count("daglens:") == 1
