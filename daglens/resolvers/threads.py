@@ -7,7 +7,9 @@ a hop is made at every read (benchmarks/over_http.py).
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -79,6 +81,11 @@ class Threads:
         """`name` is what they are called by tools that list threads."""
         self.most = most
         self._name = name
+        self._renew()
+        _living.add(self)
+
+    def _renew(self) -> None:
+        """Begin with no thread and no call: a fresh start, also of a forked child, which has none of the threads."""
         self._lock = threading.Lock()
         self._started = 0
         self._idle: list[_Worker] = []
@@ -162,3 +169,14 @@ def _tell(answer: asyncio.Future[Any], given: Any, error: BaseException | None) 
         answer.set_result(given)
     else:
         answer.set_exception(error)
+
+
+_living: weakref.WeakSet[Threads] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    for threads in list(_living):
+        threads._renew()
+
+
+os.register_at_fork(after_in_child=_in_child)

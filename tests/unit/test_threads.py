@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -109,3 +112,52 @@ def test_what_an_iterator_raises() -> None:
             await Threads(1, "test").carry_out(next, iter(()))
 
     asyncio.run(scenario())
+
+
+def in_a_fork(work: Callable[[], bool]) -> int:
+    """Exit code of a forked child: 0 when `work` gives True there."""
+    with warnings.catch_warnings():
+        # 3.12 warns of a fork while there are threads; that they are there is the point.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if work() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def found_in_a_thread(answer: Callable[[], Coroutine[Any, Any, int]]) -> list[int]:
+    """What it answers in an event loop of its own; nothing when it never does."""
+    found: list[int] = []
+    asked = threading.Thread(target=lambda: found.append(asyncio.run(answer())))
+    asked.start()
+    asked.join(PATIENCE_S)
+    return found
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """A process that has made calls and forks: those of the child are carried out, too; its parent's threads aren't
+    there, be they idle or busy."""
+    threads, leave, begun = Threads(2, "parent"), threading.Event(), threading.Event()
+
+    def stay(event: threading.Event) -> None:
+        begun.set()
+        assert event.wait(PATIENCE_S)
+
+    async def answer() -> int:
+        return await asyncio.wait_for(threads.carry_out(lambda n: n + 1, 1), PATIENCE_S)
+
+    async def scenario() -> int:
+        assert await answer() == 2
+        staying = asyncio.create_task(threads.carry_out(stay, leave))
+        await until(begun.is_set)
+        code = in_a_fork(lambda: found_in_a_thread(answer) == [2])
+        assert await answer() == 2
+        leave.set()
+        await staying
+        return code
+
+    assert asyncio.run(scenario()) == 0
