@@ -4,6 +4,7 @@ Whatever is stored gives an object; what doesn't fit its type, an UnknownEvent.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 from typing import Any
 
 import strawberry
@@ -189,20 +190,13 @@ class EventRows(Rows[Event]):
     def by_type(self) -> Sequence[tuple[type, Sequence[int] | None, Columns]]:
         """See Rows."""
         # Most events of a log have the data of another: {"attempt": 1}, {"logger": "etl"}.
-        told: dict[tuple[str, str], tuple[type[Event], dict[str, Any]]] = {}
-        places: dict[type[Event], list[int]] = {}
-        own: dict[type[Event], list[dict[str, Any]]] = {}
-        for place, record in enumerate(self._records):
-            key = (record.event_type, record.data)
-            found = told.get(key)
-            if found is None:
-                found = told[key] = _told(*key)
-            kind, values = found
-            if kind in places:
-                places[kind].append(place)
-                own[kind].append(values)
-            else:
-                places[kind], own[kind] = [place], [values]
+        keys = list(map(_TYPE_AND_DATA, self._records))
+        told = {key: _told(*key) for key in dict.fromkeys(keys)}
+        places: dict[type[Event], list[int]] = {kind: [] for kind, _ in told.values()}
+        own: dict[type[Event], list[dict[str, Any]]] = {kind: [] for kind in places}
+        for place, (kind, values) in enumerate(map(told.__getitem__, keys)):
+            places[kind].append(place)
+            own[kind].append(values)
         parts: list[tuple[type, Sequence[int] | None, Columns]] = []
         for kind, indices in places.items():
             records = self._records if len(places) == 1 else [self._records[place] for place in indices]
@@ -213,6 +207,7 @@ class EventRows(Rows[Event]):
 
 _EVENT_TYPE = EventRecord._fields.index("event_type")
 _DATA = EventRecord._fields.index("data")
+_TYPE_AND_DATA: Callable[[EventRecord], tuple[str, str]] = itemgetter(_EVENT_TYPE, _DATA)
 _SEQ = EventRecord._fields.index("seq")
 _LEVEL = EventRecord._fields.index("level")
 _AS_STORED = {

@@ -10,7 +10,15 @@ from typing import Any
 from daglens.storage.postgres.database import PostgresDatabase, Rows
 from daglens.storage.postgres.texts import number_array, text_array
 from daglens.storage.records import EventFilter, EventQuery, EventRecord, EventSlice, EventsOrder, Head, StepState
-from daglens.storage.sql.rows import HEAD_COLUMNS, STEP_COLUMNS, bounded, head_of, step_of, texts_that_may_be_stored
+from daglens.storage.sql.rows import (
+    HEAD_COLUMNS,
+    STEP_COLUMNS,
+    bounded,
+    event_of,
+    head_of,
+    step_of,
+    texts_that_may_be_stored,
+)
 
 MAX_EXAMINED = 200_000
 """Events that one filtered read looks at."""
@@ -98,7 +106,7 @@ class _Plan:
         if rows:
             row = rows.pop(0 if self.forward else -1)
             self.head = head_of(json.loads(row[8]))
-            self.events = list(map(EventRecord._make, rows))
+            self.events = list(map(event_of, rows))
 
     def slice(self) -> EventSlice:
         last = 0 if self.head is None else self.head.last_seq

@@ -13,6 +13,7 @@ from daglens.storage.records import EventFilter, EventQuery, EventRecord, EventS
 from daglens.storage.sql.rows import (
     HEAD_COLUMNS,
     STEP_COLUMNS,
+    event_of,
     head_of,
     json_array,
     step_of,
@@ -134,7 +135,7 @@ class _Plan:
 
     def take(self, rows: Iterable[Sequence[Any]]) -> None:
         """Rows of the range, the run id first, in any order."""
-        self.events = list(map(EventRecord._make, rows))
+        self.events = list(map(event_of, rows))
         self.events.sort(key=_SEQ, reverse=not self.forward)
 
     def slice(self) -> EventSlice:
