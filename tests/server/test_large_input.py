@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import threading
-from json import scanner
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from daglens.schema.build import build_schema
 from daglens.schema.large_input import LARGE_BYTES, LargeVariables, marked
 from daglens.schema.mutation_inputs import EventInput, TagInput
 from daglens.server.graphql_request import BadRequest, parse_json
-from daglens.server.large_json import parsed_json
+from daglens.server.large_json import _STEP_BY_STEP, parsed_json
 from daglens.testing.server import LiveServer
 from tests.server.conftest import LEGACY, TRANSPORT, create
 from tests.server.test_limits import HTTP, SSE, answer_of
@@ -121,13 +120,13 @@ async def test_large_json(monkeypatch: pytest.MonkeyPatch) -> None:
     """JSON of very many values is read in a thread and in steps of Python: equal values, equal refusals. What has few
     values is read at once, however long."""
     seen: list[str] = []
-    make: Any = scanner.py_make_scanner  # type: ignore[attr-defined]
+    read: Any = _STEP_BY_STEP.scan_once
 
-    def noting(decoder: Any) -> Any:
+    def noting(text: str, begin: int) -> Any:
         seen.append(threading.current_thread().name)
-        return make(decoder)
+        return read(text, begin)
 
-    monkeypatch.setattr(scanner, "py_make_scanner", noting)
+    monkeypatch.setattr(_STEP_BY_STEP, "scan_once", noting)
     many = [{"a": [1, 2.5, -0.0, 10**30, "\u00e9\U0001f600", True, None, {}, []]}] * 20_000
     for text in (json.dumps(many), json.dumps(many).encode()):
         assert await parsed_json(text, "The body") == many
