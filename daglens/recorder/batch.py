@@ -142,8 +142,7 @@ class EventWriter:
         Waits at most `timeout_s`, and says so when that gets long; while the storage fails it doesn't wait at all,
         unless `patient`.
         """
-        begun, said = time.monotonic(), False
-        give_up_at = begun + timeout_s
+        begun = time.monotonic()
         with self._changed:
             if not self._queue or self._is_stopped():
                 return True
@@ -152,22 +151,31 @@ class EventWriter:
             if has_thread:
                 self._urgent = max(self._urgent, target)
                 self._changed.notify_all()
-                while self._settled < target and not self._is_stopped():
-                    now = time.monotonic()
-                    if patient and self._hurried:
-                        give_up_at = min(give_up_at, self._hurried_s + HURRIED_S)
-                    left = give_up_at - now
-                    if left <= 0 or (self._failing and not (patient and not self._hurried)):
-                        return False
-                    quiet = begun + self._limits.silence_s - now
-                    if quiet <= 0 and not said:
-                        said = True
-                        self._say_waiting(left, patient)
-                        continue  # the answer to it, Ctrl-C, may have come already
-                    # A signal's handler that calls hurry() just before this wait can't end it.
-                    self._changed.wait(min(left, _AWAKE_S, max(quiet, 0.0) or left))
-                return True
-        return self._drain()
+        if not has_thread:
+            return self._drain()
+        stored = self._wait_until_stored(target, begun + timeout_s, begun + self._limits.silence_s, patient)
+        if stored is None:
+            # Without the lock: what stderr leads to may itself be waiting for it, as a logger that is recorded.
+            self._say_waiting(max(0.0, begun + timeout_s - time.monotonic()), patient)
+            stored = self._wait_until_stored(target, begun + timeout_s, None, patient)
+        return bool(stored)
+
+    def _wait_until_stored(self, target: int, give_up_at: float, say_at: float | None, patient: bool) -> bool | None:
+        """Whether so much is settled, or there is no use in waiting on; None when it is time to say what for."""
+        with self._changed:
+            while self._settled < target and not self._is_stopped():
+                now = time.monotonic()
+                if patient and self._hurried:
+                    # Nor is there anything to say: whoever asked for it knows.
+                    give_up_at, say_at = min(give_up_at, self._hurried_s + HURRIED_S), None
+                left = give_up_at - now
+                if left <= 0 or (self._failing and not (patient and not self._hurried)):
+                    return False
+                if say_at is not None and now >= say_at:
+                    return None
+                # A signal's handler that calls hurry() just before this wait can't end it.
+                self._changed.wait(min(left, _AWAKE_S) if say_at is None else min(left, _AWAKE_S, say_at - now))
+            return True
 
     def _say_waiting(self, left_s: float, patient: bool) -> None:
         if patient:

@@ -352,3 +352,36 @@ def test_a_storage_that_answers_is_waited_for_in_silence(storage, make, capsys):
     assert writer.flush(PATIENCE_S)
     assert writer.close(PATIENCE_S) == 0
     assert capsys.readouterr().err == ""
+
+
+class Recorded:
+    """A stderr that is told as events, by a thread whose events are waited for."""
+
+    def __init__(self, writer: EventWriter) -> None:
+        self._writer = writer
+        self.took = True
+
+    def write(self, text: str) -> None:
+        """See TextIO."""
+        telling = threading.Thread(target=self._writer.add, args=[say(2)], daemon=True)
+        telling.start()
+        telling.join(PATIENCE_S / 10)
+        self.took = not telling.is_alive()
+
+    def flush(self) -> None:
+        """See TextIO."""
+
+
+def test_what_is_said_while_waiting_holds_nobody_up(storage, make, monkeypatch):
+    """Others tell events meanwhile: a stderr that goes to a logger that is recorded waits for them."""
+    writer = make(replace(QUICK, silence_s=0.001))
+    storage.gate.clear()
+    writer.add(say(1))
+    stderr = Recorded(writer)
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stderr", stderr)
+        assert not writer.flush(0.1)
+    assert stderr.took
+    storage.gate.set()
+    assert writer.close(PATIENCE_S) == 0
+    assert storage.messages == ["1", "2"]
