@@ -34,7 +34,9 @@ class Problems:
         sentence = "The storage has not answered yet; it is waited for."
         timer = threading.Timer(silence_s, self.say, ("slow", sentence))
         timer.daemon = True
-        timer.start()
+        # Without a thread for it (there may be no more of them) it isn't said; what is asked goes on.
+        with contextlib.suppress(RuntimeError):
+            timer.start()
         try:
             yield
         finally:

@@ -385,3 +385,16 @@ def test_what_is_said_while_waiting_holds_nobody_up(storage, make, monkeypatch):
     storage.gate.set()
     assert writer.close(PATIENCE_S) == 0
     assert storage.messages == ["1", "2"]
+
+
+def test_what_is_asked_needs_no_thread(monkeypatch):
+    """Where no thread can be started to say that it takes long, the storage is asked all the same."""
+
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    asked = []
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    with Problems().waiting():
+        asked.append(True)
+    assert asked
