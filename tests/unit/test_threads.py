@@ -138,10 +138,11 @@ def found_in_a_thread(answer: Callable[[], Coroutine[Any, Any, int]]) -> list[in
     return found
 
 
-def test_a_forked_child_has_threads_of_its_own() -> None:
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_forked_child_has_threads_of_its_own(busy: bool) -> None:
     """A process that has made calls and forks: those of the child are carried out, too; its parent's threads aren't
     there, be they idle or busy."""
-    threads, leave, begun = Threads(2, "parent"), threading.Event(), threading.Event()
+    threads, leave, begun = Threads(1, "parent"), threading.Event(), threading.Event()
 
     def stay(event: threading.Event) -> None:
         begun.set()
@@ -151,13 +152,15 @@ def test_a_forked_child_has_threads_of_its_own() -> None:
         return await asyncio.wait_for(threads.carry_out(lambda n: n + 1, 1), PATIENCE_S)
 
     async def scenario() -> int:
-        assert await answer() == 2
         staying = asyncio.create_task(threads.carry_out(stay, leave))
         await until(begun.is_set)
+        if not busy:
+            leave.set()
+            await staying
         code = in_a_fork(lambda: found_in_a_thread(answer) == [2])
-        assert await answer() == 2
         leave.set()
         await staying
+        assert await answer() == 2
         return code
 
     assert asyncio.run(scenario()) == 0
