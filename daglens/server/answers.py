@@ -16,6 +16,7 @@ from daglens.server.telemetry.request import request_of
 
 log = logging.getLogger("daglens.server")
 
+_MOST_PATH_CHARS = 200
 JSON_TYPE = "application/json; charset=utf-8"
 
 
@@ -31,9 +32,13 @@ def json_bytes(value: Any) -> bytes:
 def note_refusal(scope: Scope, code: str, how: str, error_id: str | None = None) -> str:
     """Log and count that a request or a socket is refused; the errorId. `how` is said in the log alone."""
     error_id = error_id or str(uuid4())
+    asked = ""
     if (record := request_of(scope)) is not None:
         record.refuse(code, error_id)
-    log.info("errorId %s: %s: %s", error_id, code, how)
+        # Whoever looks for the client that knocks with a wrong token all night has no other line, unless each request
+        # has one (--access-log).
+        asked = f" ({record.method} {record.path[:_MOST_PATH_CHARS]} from {record.client or 'a Unix socket'})"
+    log.info("errorId %s: %s: %s%s", error_id, code, how, asked)
     return error_id
 
 

@@ -374,7 +374,10 @@ def test_origins(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
         assert response.status_code == 403
         (error,) = json.loads(bytes(response.body))["errors"]
         assert "--allowed-origin" in error["message"]
-        assert error["extensions"]["errorId"] in caplog.text
+        assert (
+            f"errorId {error['extensions']['errorId']}: FORBIDDEN: HTTP 403 (GET /graphql from 127.0.0.1)"
+            in caplog.text
+        )
     for allowed in (None, server.url, "https://front.example.org"):
         with opened(server, origin=allowed) as socket:
             socket.start("{ version }")
