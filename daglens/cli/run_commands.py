@@ -81,6 +81,7 @@ def _start(parser: ArgumentParser, given: Namespace) -> None:
 def _register_finish(parts: Commands[ArgumentParser]) -> None:
     parser = command_parser(parts, "finish", "End a run.", "End a run. Safe to repeat: the first end counts.")
     parser.add_argument("run_id", metavar="RUN", nargs="?", help="Run id; by default $DAGLENS_RUN_ID.")
+    parser.add_argument("--run", dest="run_option", metavar="ID", help="The same, as `daglens record` takes it.")
     parser.add_argument("--status", choices=("success", "failure", "canceled"), default="success", help="How it ended.")
     parser.add_argument("--message", metavar="TEXT", help="Why it failed or was canceled.")
     add_place(parser)
@@ -93,7 +94,10 @@ def _finish(parser: ArgumentParser, given: Namespace) -> None:
     from daglens.recorder.start import RUN_ID_VARIABLE
     from daglens.storage.names import check_name
 
-    run_id = given.run_id if given.run_id is not None else os.environ.get(RUN_ID_VARIABLE) or None
+    if given.run_id is not None and given.run_option is not None:
+        parser.error("name the run once: as RUN, or by --run")
+    named = given.run_id if given.run_id is not None else given.run_option
+    run_id = named if named is not None else os.environ.get(RUN_ID_VARIABLE) or None
     if run_id is None:
         parser.error("which run? Name it, or set $DAGLENS_RUN_ID")
     problems = Problems()

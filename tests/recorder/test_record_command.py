@@ -368,8 +368,9 @@ def test_start_and_finish_may_be_repeated(program, local):
     for _ in range(2):
         done = program.run_daglens("run", "start", "--pipeline", "p", "--run-id", "r1")
         assert (done.returncode, done.stdout) == (0, "r1\n")
-    for _ in range(2):
-        assert program.run_daglens("run", "finish", "r1", "--status", "canceled").returncode == 0
+    for named in (["r1"], ["--run", "r1"]):
+        assert program.run_daglens("run", "finish", *named, "--status", "canceled").returncode == 0
+    assert program.run_daglens("run", "finish", "r1", "--run", "r1").returncode == 2
     told = Told(local, "r1")
     assert told.types == ["RUN_START", "RUN_CANCELED"]
     assert [json.loads(event.data) for event in told.all("RUN_CANCELED")] == [{}]
