@@ -114,7 +114,10 @@ def print_run(instance: Instance, run: RunRecord) -> None:
     if failed:
         out.print()
         for step in failed[:_MAX_HINTS]:
-            command = f"daglens logs {run.run_id} {shlex.quote(step.step_key)}"
+            # Names are others' choice, and the line is there to be pasted into a shell.
+            names = [run.run_id, step.step_key]
+            ends_options = ["--"] if any(name.startswith("-") for name in names) else []
+            command = shlex.join(["daglens", "logs", *ends_options, *names])
             out.print(Text(f"what {plain(step.step_key)} printed: {plain(command)}, and with --stderr", style="dim"))
     page = instance.artifacts.list(run.run_id, limit=50)
     if page.artifacts:

@@ -74,3 +74,16 @@ def test_what_a_server_answered(capsys):
     note("The server failed: \x1b[31m\n\u2028forged\x9b")
     told = capsys.readouterr().err
     assert told.endswith("\n") and told[:-1].isprintable()
+
+
+def test_a_command_to_be_pasted(command):
+    """What a run and a step are called stays two words of the command that shows what they printed, and no option."""
+    for run_id, step_key, told in (
+        ("x; touch y #", "$(a)", "daglens logs 'x; touch y #' '$(a)'"),
+        ("-x", "--all", "daglens logs -- -x --all"),
+    ):
+        with Instance.open(home=command.home) as instance:
+            instance.create_run(NewRun(run_id, "p"))
+            steps = [EventDraft(kind, step_key) for kind in (et.STEP_START, et.STEP_FAILURE)]
+            instance.append(run_id, [EventDraft(et.RUN_START), *steps, EventDraft(et.RUN_FAILURE)])
+        assert f" printed: {told}, and with --stderr\n" in command("runs", "show", "last").out
