@@ -12,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
+from websockets.exceptions import InvalidStatus
 
 from daglens.instance import Instance
 from daglens.server.documents.manifest import Manifest, manifest_text
@@ -107,6 +108,15 @@ def test_a_storage_that_fails_is_counted(http, instance, monkeypatch):
     assert answer.json()["errors"][0]["extensions"]["code"] == "STORAGE_UNAVAILABLE"
     assert value(http, "daglens_storage_calls_total", storage="run_storage", outcome="failed") == 1
     assert value(http, "daglens_errors_total", code="STORAGE_UNAVAILABLE") == 1
+
+
+def test_a_refused_handshake_is_counted_by_its_status(server: LiveServer, http):
+    """A socket of a page from elsewhere: 403, as over HTTP, with the request's id in the answer."""
+    with pytest.raises(InvalidStatus) as refused, opened(server, origin="https://elsewhere.example"):
+        pass
+    assert refused.value.response.headers["x-request-id"]
+    until(lambda: value(http, "daglens_requests_total", transport="websocket", route="none", status="403") == 1)
+    assert value(http, "daglens_errors_total", code="FORBIDDEN") == 1
 
 
 def test_viewers_and_what_is_sent_to_them(server: LiveServer, http, instance: Instance):

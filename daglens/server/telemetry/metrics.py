@@ -69,7 +69,8 @@ class Metrics:
         GCCollector(registry=registry)
         self.requests = Counter(
             "daglens_requests",
-            "Requests answered and sockets ended; of a socket, status is the code it was closed with",
+            "Requests answered and sockets ended; of a socket, status is the code it was closed with, or HTTP's by "
+            "which it was refused",
             ("transport", "route", "method", "status"),
             registry=registry,
         )

@@ -85,6 +85,12 @@ class _Measured:
             self._sent(_size(message))
         elif kind == "websocket.accept":
             message = self._with_id(message)
+        elif kind == "websocket.http.response.start":
+            # Its handshake is refused.
+            self._record.status = message["status"]
+            message = self._with_id(message)
+        elif kind == "websocket.http.response.body":
+            self._sent(len(message.get("body", b"")))
         elif kind == "websocket.close":
             self._record.status = message.get("code", 1000)
         await self._send(message)
