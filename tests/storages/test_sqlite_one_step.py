@@ -38,6 +38,39 @@ def test_as_the_driver_gives_them(connection: sqlite3.Connection, values: list[s
     assert len(rows) == len(values) + 4
 
 
+@given(st.lists(st.none() | TEXTS, max_size=9))
+def test_long_texts_as_the_driver_gives_them(connection: sqlite3.Connection, values: list[str | None]) -> None:
+    """Those that go beside the JSON, too: none, empty ones, NULs, and characters of any number of bytes."""
+    fill(connection, [*values, "", None, "\0", "é\0\U0001f600", ""])
+    for source in (SOURCE, "SELECT number, NULL AS value FROM given", "SELECT * FROM given WHERE number < 0"):
+        rows = fetch(connection, "number", source, (), long="value")
+        assert [tuple(row) for row in rows] == connection.execute(source).fetchall()
+
+
+def test_long_texts_are_not_written_as_json(connection: sqlite3.Connection) -> None:
+    """Long texts are not made longer on their way: quoted, these would be twice as long, and too long for one text."""
+    fill(connection, ['"' * 600, "\\" * 600])
+    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1500)
+    seen: list[str] = []
+    connection.set_trace_callback(seen.append)
+    try:
+        rows = fetch(connection, "number", SOURCE, (), long="value")
+    finally:
+        connection.set_trace_callback(None)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
+    assert [tuple(row) for row in rows] == [(1, "\\" * 600), (0, '"' * 600)]
+    assert len(seen) == 1
+
+
+def test_text_that_is_no_utf_8(connection: sqlite3.Connection) -> None:
+    """What the driver says of it is said here, however the rows are fetched."""
+    connection.execute("DELETE FROM given")
+    connection.execute("INSERT INTO given VALUES (1, CAST(x'ff' AS TEXT))")
+    for given_as in ({"columns": "number, value"}, {"columns": "number", "long": "value"}):
+        with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+            fetch(connection, source=SOURCE, parameters=(), **given_as)
+
+
 def test_nested_lists(connection: sqlite3.Connection) -> None:
     """A subquery that makes JSON comes as a list, whatever stands in it, however SQLite hands it on."""
     fill(connection, ["[1]", None])
@@ -54,6 +87,10 @@ def test_more_than_one_text_can_hold(connection: sqlite3.Connection) -> None:
     before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1500)
     try:
         assert [tuple(row) for row in fetch(connection, "number, value", SOURCE, ())] == [
+            (1, "y" * 900),
+            (0, "x" * 900),
+        ]
+        assert [tuple(row) for row in fetch(connection, "number", SOURCE, (), long="value")] == [
             (1, "y" * 900),
             (0, "x" * 900),
         ]

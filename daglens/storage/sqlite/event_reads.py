@@ -24,8 +24,9 @@ from daglens.storage.sqlite.one_step import fetch
 MAX_EXAMINED = 200_000
 """Events that one filtered read looks at."""
 
-_COLUMNS = "seq, event_id, event_type, step_key, level, message, timestamp_us, data"
-_EVENT_COLUMNS = ", ".join(f"e.{name} AS {name}" for name in _COLUMNS.split(", "))
+_COLUMNS = "seq, event_id, event_type, step_key, level, message, timestamp_us"
+_LONG = "data"
+_EVENT_COLUMNS = ", ".join(f"e.{name} AS {name}" for name in f"{_COLUMNS}, {_LONG}".split(", "))
 
 _HEADS = "SELECT h.* FROM json_each(?) AS given CROSS JOIN event_heads AS h WHERE h.run_id = given.value"
 
@@ -87,10 +88,10 @@ def read_slices(connection: sqlite3.Connection, queries: Sequence[EventQuery]) -
     if len(unfiltered) == 1:
         plan = unfiltered[0]
         place = (plan.query.run_id, plan.run_key, plan.low, plan.high)
-        plan.take(fetch(connection, f"?1, {_COLUMNS}", _EVENTS_OF_ONE, place))
+        plan.take(fetch(connection, f"?1, {_COLUMNS}", _EVENTS_OF_ONE, place, long=_LONG))
     elif unfiltered:
         given = json.dumps([(plan.run_key, plan.low, plan.high) for plan in unfiltered])
-        rows = fetch(connection, f"place, {_COLUMNS}", _EVENTS_OF_MANY, (given,))
+        rows = fetch(connection, f"place, {_COLUMNS}", _EVENTS_OF_MANY, (given,), long=_LONG)
         rows.sort(key=itemgetter(0, 1))
         for index, group in groupby(rows, key=itemgetter(0)):
             run_id = unfiltered[index].query.run_id
@@ -164,7 +165,7 @@ def _read_filtered(connection: sqlite3.Connection, plans: Sequence[_Plan]) -> No
     parameters: dict[str, Any] = {}
     branches = [_branch(index, plan, parameters) for index, plan in enumerate(plans)]
     rows: dict[int, list[Sequence[Any]]] = {}
-    for row in fetch(connection, f"place, {_COLUMNS}", " UNION ALL ".join(branches), parameters):
+    for row in fetch(connection, f"place, {_COLUMNS}", " UNION ALL ".join(branches), parameters, long=_LONG):
         rows.setdefault(row[0], []).append(row)
     for index, found in rows.items():
         run_id = plans[index].query.run_id
