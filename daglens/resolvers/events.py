@@ -186,5 +186,5 @@ def _bounded(found: EventSlice) -> EventSlice:
         total_bytes += len(event.message) + len(event.data)
         if total_bytes > MAX_EVENTS_BYTES and index > 0:
             events = found.events[:index]
-            return replace(found, events=events, through_seq=events[-1].seq, has_more=True)
+            return found._replace(events=events, through_seq=events[-1].seq, has_more=True)
     return found

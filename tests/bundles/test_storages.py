@@ -121,8 +121,7 @@ class EventsThroughBundles(ThroughBundles):
     def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
         found: Sequence[EventSlice] = ThroughBundles.__getattr__(self, "read")(queries)
         return [
-            answer if answer.head is None else dataclasses.replace(answer, head=self._as_written(answer.head))
-            for answer in found
+            answer if answer.head is None else answer._replace(head=self._as_written(answer.head)) for answer in found
         ]
 
     def _as_written(self, head: Head) -> Head:

@@ -141,15 +141,15 @@ def _edit(method: str, change: Callable[[Any], Any]) -> Callable[[str, Callable[
 
 
 def _slice(**changes: Any) -> Callable[[Any], Any]:
-    return lambda slices: [replace(one, **changes) for one in slices]
+    return lambda slices: [one._replace(**changes) for one in slices]
 
 
 def _without_second(slices: Any) -> Any:
-    return [replace(one, events=[event for event in one.events if event.seq != 2]) for one in slices]
+    return [one._replace(events=[event for event in one.events if event.seq != 2]) for one in slices]
 
 
 def _records(**changes: Any) -> Callable[[Any], Any]:
-    return lambda slices: [replace(one, events=[e._replace(**changes) for e in one.events]) for one in slices]
+    return lambda slices: [one._replace(events=[e._replace(**changes) for e in one.events]) for one in slices]
 
 
 # What a lying storage makes of its right answers, by part and what is wrong.
@@ -164,7 +164,7 @@ LIES: dict[tuple[str, str], Callable[[str, Callable[[], Any]], Any]] = {
     ("events", "another run"): _edit("read", _records(run_id="other")),
     ("events", "messages that are bytes"): _edit("read", _records(message=b"m")),
     ("events", "data that isn't text"): _edit("read", _records(data={"a": 1})),
-    ("events", "backwards"): _edit("read", lambda slices: [replace(s, events=s.events[::-1]) for s in slices]),
+    ("events", "backwards"): _edit("read", lambda slices: [s._replace(events=s.events[::-1]) for s in slices]),
     ("events", "more without an end"): _edit("read", _slice(events=(), has_more=True, through_seq=0)),
     ("events", "nothing more, too early"): _edit("read", _slice(events=(), has_more=False, through_seq=0)),
     ("events", "no head"): _edit("read", _slice(head=None)),
@@ -172,15 +172,15 @@ LIES: dict[tuple[str, str], Callable[[str, Callable[[], Any]], Any]] = {
     ("runs", "none"): _edit("page", lambda page: None),
     ("runs", "a list"): _edit("page", lambda page: list(page.runs)),
     ("runs", "a status of text"): _edit(
-        "page", lambda page: replace(page, runs=[run._replace(status="STARTED") for run in page.runs])
+        "page", lambda page: page._replace(runs=[run._replace(status="STARTED") for run in page.runs])
     ),
-    ("runs", "each run twice"): _edit("page", lambda page: replace(page, runs=[*page.runs, *page.runs])),
+    ("runs", "each run twice"): _edit("page", lambda page: page._replace(runs=[*page.runs, *page.runs])),
     ("runs", "more without an end"): _edit("page", lambda page: RunSlice((), has_more=True)),
-    ("runs", "more than asked for"): _edit("page", lambda page: replace(page, runs=list(page.runs) * 1001)),
+    ("runs", "more than asked for"): _edit("page", lambda page: page._replace(runs=list(page.runs) * 1001)),
     ("compute_logs", "a list"): _edit("list", lambda files: list(files)),
     ("compute_logs", "another run's"): _edit("list", lambda files: {"other": ()}),
     ("artifacts", "none"): _edit("list", lambda files: None),
-    ("artifacts", "more without an end"): _edit("list", lambda files: replace(files, artifacts=(), has_more=True)),
+    ("artifacts", "more without an end"): _edit("list", lambda files: files._replace(artifacts=(), has_more=True)),
 }
 
 

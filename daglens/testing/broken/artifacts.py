@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -69,7 +68,7 @@ class TimesInSeconds(_Listing):
 
     def _all(self, run_id: str) -> list[Artifact]:
         return [
-            replace(one, modified_at_us=one.modified_at_us // 1_000_000 * 1_000_000) for one in super()._all(run_id)
+            one._replace(modified_at_us=one.modified_at_us // 1_000_000 * 1_000_000) for one in super()._all(run_id)
         ]
 
 

@@ -192,7 +192,7 @@ class CutsAtNul(LocalComputeLogManager):
 
     def read(self, key: LogKey, io: ComputeIO, start: int, max_bytes: int) -> LogBytes:
         found = super().read(key, io, start, max_bytes)
-        return replace(found, data=found.data.partition(b"\0")[0])
+        return found._replace(data=found.data.partition(b"\0")[0])
 
 
 class KeepsText(LocalComputeLogManager):
@@ -208,7 +208,7 @@ class TranslatesLineEnds(LocalComputeLogManager):
 
     def read(self, key: LogKey, io: ComputeIO, start: int, max_bytes: int) -> LogBytes:
         found = super().read(key, io, start, max_bytes)
-        return replace(found, data=found.data.replace(b"\r\n", b"\n"))
+        return found._replace(data=found.data.replace(b"\r\n", b"\n"))
 
 
 class OneByteTooMany(LocalComputeLogManager):
@@ -223,7 +223,7 @@ class SizeOfThePiece(LocalComputeLogManager):
 
     def read(self, key: LogKey, io: ComputeIO, start: int, max_bytes: int) -> LogBytes:
         found = super().read(key, io, start, max_bytes)
-        return replace(found, size_bytes=start + len(found.data))
+        return found._replace(size_bytes=start + len(found.data))
 
 
 class OnlyTheFirstMegabyte(LocalComputeLogManager):

@@ -30,7 +30,7 @@ class LateStartWins(InMemoryEventLogStorage):
         if answer.accepted and drafts[-1].event_type == "RUN_START":
             head = replace(answer.head, state=replace(answer.head.state, status=RunStatus.STARTED, ended_at_us=None))
             self._logs[run_id].head = head
-            return replace(answer, head=head)
+            return answer._replace(head=head)
         return answer
 
 

@@ -72,7 +72,7 @@ class OneIncarnation(InMemoryEventLogStorage):
 
     def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
         answer = super().append(run_id, drafts, heard=heard)
-        return replace(answer, head=replace(answer.head, incarnation="0" * 16))
+        return answer._replace(head=replace(answer.head, incarnation="0" * 16))
 
 
 # ---------------------------------------------------------------- duplicates
@@ -114,7 +114,7 @@ class LooksForDuplicatesTooEarly(InMemoryEventLogStorage):
         new = [draft for draft in drafts if draft.event_id is None or draft.event_id not in known]
         answer = super().append(run_id, [replace(draft, event_id=None) for draft in new], heard=heard)
         self._known[run_id] |= {draft.event_id for draft in drafts if draft.event_id is not None}
-        return replace(answer, duplicates=len(drafts) - len(new))
+        return answer._replace(duplicates=len(drafts) - len(new))
 
 
 class DuplicatesTakeSeqs(InMemoryEventLogStorage):
@@ -128,7 +128,7 @@ class DuplicatesTakeSeqs(InMemoryEventLogStorage):
 
     def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
         pages = super().read(queries)
-        return [replace(page, events=[e for e in page.events if e.event_type != "GAP"]) for page in pages]
+        return [page._replace(events=[e for e in page.events if e.event_type != "GAP"]) for page in pages]
 
 
 class EventIdsOfAllRuns(InMemoryEventLogStorage):
@@ -138,7 +138,7 @@ class EventIdsOfAllRuns(InMemoryEventLogStorage):
         others = {i for log in self._logs.values() if log.head.run_id != run_id for i in log.event_ids}
         new = [draft for draft in drafts if draft.event_id not in others]
         answer = super().append(run_id, new, heard=heard)
-        return replace(answer, duplicates=answer.duplicates + len(drafts) - len(new))
+        return answer._replace(duplicates=answer.duplicates + len(drafts) - len(new))
 
 
 # ---------------------------------------------------------------- reading
@@ -160,7 +160,7 @@ class BackwardReadsForward(InMemoryEventLogStorage):
     """The right events, in the wrong order."""
 
     def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
-        return [replace(page, events=sorted(page.events)) for page in super().read(queries)]
+        return [page._replace(events=sorted(page.events)) for page in super().read(queries)]
 
 
 class AnswersInOtherOrder(InMemoryEventLogStorage):
@@ -195,7 +195,7 @@ class VisibleOutOfOrder(InMemoryEventLogStorage):
     def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
         with self._commits:
             return [
-                replace(page, events=[event for event in page.events if event.seq not in self._uncommitted])
+                page._replace(events=[event for event in page.events if event.seq not in self._uncommitted])
                 for page in super().read(queries)
             ]
 
@@ -207,7 +207,7 @@ class HeadOfAnotherMoment(InMemoryEventLogStorage):
         pages = super().read(queries)
         others_run()
         heads = self.heads([query.run_id for query in queries])
-        return [replace(page, head=heads.get(q.run_id)) for q, page in zip(queries, pages, strict=True)]
+        return [page._replace(head=heads.get(q.run_id)) for q, page in zip(queries, pages, strict=True)]
 
 
 # ---------------------------------------------------------------- filters
@@ -236,7 +236,7 @@ class LimitsBeforeItFilters(InMemoryEventLogStorage):
                 pages.append(page)
                 continue
             matching = [event for event in page.events if event in whole.events]
-            pages.append(replace(page, events=matching, has_more=page.has_more and bool(matching)))
+            pages.append(page._replace(events=matching, has_more=page.has_more and bool(matching)))
         return pages
 
 
@@ -248,6 +248,6 @@ class FilteredPlaceStands(InMemoryEventLogStorage):
         for query, page in zip(queries, super().read(queries), strict=True):
             if query.filter is not None:
                 place = page.events[-1].seq if page.events else query.after_seq or 0
-                page = replace(page, through_seq=place, has_more=page.head is not None and place < page.head.last_seq)
+                page = page._replace(through_seq=place, has_more=page.head is not None and place < page.head.last_seq)
             pages.append(page)
         return pages

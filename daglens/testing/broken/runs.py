@@ -350,14 +350,14 @@ class DeletionIsNoNews(InMemoryRunStorage):
     """Runs that are gone are gone from the changes, too."""
 
     def changes(self, after: str | None, limit: int) -> RunChanges:
-        return replace(super().changes(after, limit), deleted=())
+        return super().changes(after, limit)._replace(deleted=())
 
 
 class PositionOfNow(InMemoryRunStorage):
     """A page of changes gives the position of now, and what the page had no room for is lost."""
 
     def changes(self, after: str | None, limit: int) -> RunChanges:
-        return replace(super().changes(after, limit), position=self._changes.position())
+        return super().changes(after, limit)._replace(position=self._changes.position())
 
 
 # ---------------------------------------------------------------- deletion, names
