@@ -60,8 +60,9 @@ def by_apollos_extension(id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_enforced(transport: str, serve: Serve, file: Path) -> None:
-    """What is in the manifest is executed, by id or by text, however it is laid out; nothing else is."""
+def test_enforced(transport: str, serve: Serve, file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is in the manifest is executed, by id or by text, however it is laid out; nothing else is, and the log says
+    once what was refused, by its hash and its beginning."""
     server = serve(documents=file, documents_mode="enforce")
     for request in (
         {"query": KNOWN},
@@ -85,6 +86,7 @@ def test_enforced(transport: str, serve: Serve, file: Path) -> None:
         ({"extensions": {"persistedQuery": {"version": 1}}}, "BAD_REQUEST"),
     ):
         assert code_of(ask(transport, server, **request)).split()[-1] == code, request
+    assert caplog.text.count(f"was refused: sha256:{hash_of(UNKNOWN)}") == 1
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

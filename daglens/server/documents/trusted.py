@@ -70,6 +70,7 @@ class TrustedDocuments:
             request = _with_document(request, request.document_id, manifest)
         if manifest is None or manifest.has(request.query):
             return request
+        self._tell(request)
         if self._enforced:
             raise BadRequest(
                 "This server executes the documents that it knows beforehand, and this is none of them: have it added "
@@ -77,7 +78,6 @@ class TrustedDocuments:
                 status=403,
                 code="UNTRUSTED_DOCUMENT",
             )
-        self._tell(request)
         return request
 
     def _tell(self, request: GraphQLRequest) -> None:
@@ -85,7 +85,8 @@ class TrustedDocuments:
         if id not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(id)
             shown = request.query[:_SHOWN_CHARS]
-            log.warning("A document that is not in %s was executed: sha256:%s %r", self._path, id, shown)
+            done = "refused" if self._enforced else "executed"
+            log.warning("A document that is not in %s was %s: sha256:%s %r", self._path, done, id, shown)
 
     def _latest(self) -> Manifest | None:
         if self._path is None:
