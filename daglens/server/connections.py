@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Final
+from weakref import WeakValueDictionary
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -58,6 +61,16 @@ class Clients:
         self.connections: dict[str, int] = {}
         self.held_bytes: dict[str, int] = {}
         self.total_bytes = 0
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def turn_of(self, client: str) -> AsyncIterator[None]:
+        """A block in which a client is once at a time: it stands behind others once, whatever it sends at once."""
+        turn = self._turns.get(client)
+        if turn is None:
+            turn = self._turns[client] = asyncio.Lock()
+        async with turn:
+            yield
 
 
 class ConnectionLimit:
@@ -122,6 +135,12 @@ class Connection:
             clients.held_bytes[client] = clients.held_bytes.get(client, 0) + held
             clients.total_bytes += held
             self._held = held
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A block in which one connection of its client is at a time."""
+        async with self._clients.turn_of(self._client or ""):
+            yield
 
     def hold(self, size: int) -> None:
         """Count so many bytes more; those of a connection that has ended count no more.

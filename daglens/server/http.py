@@ -88,7 +88,10 @@ class GraphQLOverHTTP:
         if charset not in ("", "utf-8", "utf8"):
             raise BadRequest("Send the request in UTF-8.", status=415, code="UNSUPPORTED_MEDIA_TYPE")
         body = await self._body(request)
-        value = parse_json(body, "The body") if len(body) <= LARGE_BYTES else await parsed_json(body, "The body")
+        if len(body) <= LARGE_BYTES:
+            value = parse_json(body, "The body")
+        else:
+            value = await parsed_json(body, "The body", connection_of(request.scope))
         return GraphQLRequest.read(value, len(body))
 
     async def _body(self, request: Request) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from json import JSONDecoder, scanner
 from typing import Any, Final
 
 from daglens.resolvers.threads import Threads
 from daglens.schema.large_input import LARGE_BYTES
+from daglens.server.connections import Connection
 from daglens.server.graphql_request import DECODER, parse_json
 
 _MANY_VALUES: Final = 100_000
@@ -27,15 +29,17 @@ class _InPython(JSONDecoder):
 _STEP_BY_STEP: Final = _InPython(parse_constant=DECODER.parse_constant)
 
 
-async def parsed_json(text: str | bytes, what: str) -> Any:
-    """A JSON value; see `parse_json`.
+async def parsed_json(text: str | bytes, what: str, connection: Connection | None = None) -> Any:
+    """A JSON value; see `parse_json`. What is read in a thread is one at a time of each client: who sends much of it
+    makes nobody else wait for more than one.
 
     Raises:
         BadRequest
     """
     if len(text) <= LARGE_BYTES or _most_values(text) <= _MANY_VALUES:
         return parse_json(text, what)
-    return await threads.carry_out(lambda given: parse_json(given, what, _STEP_BY_STEP), text)
+    async with nullcontext() if connection is None else connection.turn():
+        return await threads.carry_out(lambda given: parse_json(given, what, _STEP_BY_STEP), text)
 
 
 def _most_values(text: str | bytes) -> int:

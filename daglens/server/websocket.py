@@ -15,7 +15,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from daglens.access import Unauthenticated
 from daglens.server.admission import AuthenticatorFailed, admission_of
 from daglens.server.answers import json_bytes, note_refusal
-from daglens.server.connections import TooManyBytes, TooManyConnections, connection_of, count_as_admitted
+from daglens.server.connections import (
+    Connection,
+    TooManyBytes,
+    TooManyConnections,
+    connection_of,
+    count_as_admitted,
+)
 from daglens.server.dialects import Dialect, chosen
 from daglens.server.graphql_request import BadRequest, GraphQLRequest
 from daglens.server.large_json import parsed_json
@@ -136,7 +142,7 @@ class _Socket:
         try:
             self._connection.hold(size)
         except TooManyBytes as error:
-            message = await _message_of(text)
+            message = await _message_of(text, self._connection)
             id = message.get("id")
             if not self._initialised or message["type"] != self._dialect.start or not isinstance(id, str):
                 raise _Closing(TRY_AGAIN_LATER, f"{error.code}: {error}", error.code) from None
@@ -146,7 +152,7 @@ class _Socket:
             return
         self._unclaimed = size
         try:
-            await self._take(await _message_of(text))
+            await self._take(await _message_of(text, self._connection))
         finally:
             self._connection.release(self._unclaimed)
             self._unclaimed = 0
@@ -297,9 +303,9 @@ class _Socket:
             await self._websocket.send_text(text)
 
 
-async def _message_of(text: str) -> dict[str, Any]:
+async def _message_of(text: str, connection: Connection) -> dict[str, Any]:
     try:
-        value = await parsed_json(text, "The message")
+        value = await parsed_json(text, "The message", connection)
     except BadRequest as error:
         raise _Closing(BAD_MESSAGE, error.hint) from None
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):

@@ -15,6 +15,7 @@ from daglens.instance import Instance
 from daglens.schema.build import build_schema
 from daglens.schema.large_input import LARGE_BYTES, LargeVariables, marked
 from daglens.schema.mutation_inputs import EventInput, TagInput
+from daglens.server.connections import Clients, Connection
 from daglens.server.graphql_request import BadRequest, parse_json
 from daglens.server.large_json import _STEP_BY_STEP, parsed_json
 from daglens.testing.server import LiveServer
@@ -151,6 +152,37 @@ async def test_the_loop_goes_on_while_json_is_read() -> None:
         turns += 1
     assert len(reading.result()) == 400_001
     assert turns > 10
+
+
+async def test_whoever_sends_much_json_makes_others_wait_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one client sends at once, over however many connections, is read one by one, with others' in between."""
+    clients = Clients()
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+    read: Any = _STEP_BY_STEP.scan_once
+
+    def noting(text: str, begin: int) -> Any:
+        order.append(text[2])
+        begun.set()
+        go_on.wait(60)
+        return read(text, begin)
+
+    monkeypatch.setattr(_STEP_BY_STEP, "scan_once", noting)
+
+    def reading(mark: str, client: str) -> asyncio.Task[Any]:
+        connection = Connection(clients)
+        connection.count_for(client)
+        return asyncio.create_task(parsed_json(f'["{mark}"' + ",0" * 200_000 + "]", "The body", connection))
+
+    first, given_up, *others = [reading(mark, "address a") for mark in "1234"]
+    await asyncio.sleep(0)
+    other = reading("b", "address b")
+    await asyncio.to_thread(begun.wait, 60)
+    given_up.cancel()
+    go_on.set()
+    await asyncio.gather(first, *others, other)
+    assert order == ["1", "b", "3", "4"]
+    assert given_up.cancelled()
 
 
 def test_which_variables_are_large() -> None:
