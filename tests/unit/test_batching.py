@@ -96,3 +96,37 @@ async def test_one_who_goes_away_disturbs_nobody(recwarn: pytest.WarningsRecorde
     await until(lambda: not batch._running)
     gc.collect()
     assert [str(warning.message) for warning in recwarn] == []
+
+
+async def test_nobody_waits_any_more() -> None:
+    """What nobody waits for is loaded no further, or not at all; what somebody waits for is, whoever else gives up."""
+    ended: list[list[int]] = []
+    gate = asyncio.Event()
+
+    async def load(keys: Sequence[int]) -> Mapping[int, int]:
+        try:
+            await gate.wait()
+        except asyncio.CancelledError:
+            ended.append(list(keys))
+            raise
+        return {key: key * 2 for key in keys}
+
+    batch = Batch(load)
+    staying, going, also_going = (asyncio.create_task(batch.get(n)) for n in (1, 1, 2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    alone = [asyncio.create_task(batch.get(n)) for n in (3, 4)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    for task in (going, also_going, *alone):
+        task.cancel()
+    await asyncio.gather(going, also_going, *alone, return_exceptions=True)
+    await until(lambda: bool(ended))
+    not_begun = asyncio.create_task(batch.get(5))
+    await asyncio.sleep(0)
+    not_begun.cancel()
+    await asyncio.gather(not_begun, return_exceptions=True)
+    later = asyncio.create_task(batch.get(6))
+    gate.set()
+    assert [await staying, await later] == [2, 12]
+    assert ended == [[3, 4]]
