@@ -76,7 +76,7 @@ class SqliteDatabase:
         self._readers_free = threading.BoundedSemaphore(POOL_SIZE)
         self._idle: list[sqlite3.Connection] = []
         self._held: list[Callable[[], None]] = []
-        self.watcher = ChangeWatcher(lambda: self._connect(reader=True, counted=False))
+        self.watcher = ChangeWatcher(self._connect_uncounted)
 
     # ------------------------------------------------------------ sharing
 
@@ -247,7 +247,13 @@ class SqliteDatabase:
         except IndexError:
             return self._connect(reader=True)
 
-    def _connect(self, *, reader: bool, counted: bool = True) -> sqlite3.Connection:
+    def _connect_uncounted(self) -> sqlite3.Connection:
+        """For the watch, which asks 50 times a second: that would hide what is asked for clients."""
+        connection = self._connect(reader=True)
+        connection.tally = Tally()
+        return connection
+
+    def _connect(self, *, reader: bool) -> CountingConnection:
         self._open(self._busy_timeout_s)
         connection: CountingConnection | None = None
         try:
@@ -261,8 +267,7 @@ class SqliteDatabase:
                 connection.close()
             raise in_a_sentence(self.path, error) from error
         # Only now: what sets it up nobody has asked for.
-        if counted:
-            connection.tally = self._tally
+        connection.tally = self._tally
         return connection
 
     def _close_idle(self) -> None:
