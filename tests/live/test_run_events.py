@@ -93,7 +93,9 @@ async def test_nothing_stored_in_between_is_lost(history: History, hub: LiveHub,
     setattr(history.events, place, lambda query=None: None)
     end = history.write(1).head.last_seq
     await viewer.through(end)
-    assert viewer.seqs == list(range(1, end + 1))
+    # A read that began before may write two more just behind the last one.
+    assert viewer.seqs == list(range(1, len(viewer.seqs) + 1))
+    assert len(viewer.seqs) >= end
 
 
 async def test_joiners_while_events_are_written(history: History, hub: LiveHub) -> None:
