@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from daglens.config.secrets import Secret
+from daglens.storage.errors import StorageUnavailable
 from daglens.storage.postgres import (
     PostgresConfig,
     PostgresDatabase,
@@ -20,6 +22,8 @@ from daglens.storage.postgres import (
     PostgresEventLogStorage,
     PostgresRunStorage,
 )
+from daglens.storage.postgres.pool import Connection, ConnectionPool, give_back
+from daglens.storage.postgres.prepared import Session
 from daglens.storage.records import EventDraft, EventQuery, NewRun, RunFilter
 from daglens.testing.threads import DEADLINE_S, together
 from tests.storages.postgres_server import PostgresServer
@@ -121,6 +125,34 @@ def test_careful_settings_win() -> None:
         other.release()
     finally:
         one.release()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_connection_that_is_lost_as_soon_as_it_is_made(
+    config: PostgresConfig, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Another is made in its place, once; then the storage doesn't answer."""
+    look = Session.look_for_pooler
+    lost: list[int] = []
+
+    def end_before_looking(session: Session) -> None:
+        if len(lost) < times:
+            lost.append(session.info.backend_pid)
+            postgres.execute("SELECT pg_terminate_backend(%(pid)s, 60000)", {"pid": session.info.backend_pid})
+        look(session)
+
+    monkeypatch.setattr(Session, "look_for_pooler", end_before_looking)
+    pool = ConnectionPool(config)
+    with contextlib.closing(pool):
+        if times > 1:
+            with pytest.raises(StorageUnavailable):
+                pool.take()
+        else:
+            taken = pool.take()
+            connection: Connection = taken.dbapi_connection
+            assert connection.kept == set()
+            give_back(taken)
+    assert len(lost) == times
 
 
 # ---------------------------------------------------------------- forks

@@ -151,12 +151,17 @@ class ConnectionPool:
             return self._made
 
     def _connect(self) -> Connection:
-        connection = connect(self.address)
-        try:
-            connection.look_for_pooler()
-        except psycopg2.Error as error:
-            connection.close()
-            raise unavailable(self.address, error) from None
+        for may_try_again in (True, False):
+            connection = connect(self.address)
+            try:
+                connection.look_for_pooler()
+                break
+            except psycopg2.Error as error:
+                # Lost before anything was asked of it: a new one may do, as for one that is lost later.
+                may_try_again = may_try_again and connection.closed != 0
+                connection.close()
+                if not may_try_again:
+                    raise unavailable(self.address, error) from None
         return connection
 
     def start_in_child(self) -> None:
