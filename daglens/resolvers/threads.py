@@ -129,10 +129,16 @@ class Threads:
         thread = threading.Thread(target=self._work, args=(_Worker(), asked), name=self._name, daemon=True)
         try:
             thread.start()
-        except BaseException:
+        except (RuntimeError, MemoryError):
+            # The process may have no more of them.
             with self._lock:
                 self._started -= 1
-            raise
+                if not self._started:
+                    raise
+                if not self._idle:
+                    self._waiting.append(asked)
+                    return
+            self._hand_over(asked)
 
     def _work(self, worker: _Worker, asked: _Asked) -> None:
         while True:

@@ -114,6 +114,37 @@ def test_what_an_iterator_raises() -> None:
     asyncio.run(scenario())
 
 
+def test_no_more_threads_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls wait for the threads that there are; where there is none they fail, and are made again later."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def scenario() -> None:
+        threads, leave, begun = Threads(3, "test"), threading.Event(), threading.Event()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await threads.carry_out(lambda n: n, 0)
+
+        def stay(number: int) -> int:
+            begun.set()
+            assert leave.wait(PATIENCE_S)
+            return number
+
+        staying = asyncio.create_task(threads.carry_out(stay, 1))
+        await until(begun.is_set)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            others = [asyncio.create_task(threads.carry_out(lambda n: n, number)) for number in (2, 3)]
+            await asyncio.sleep(0)
+            assert (threads.busy, threads.waiting) == (1, 2)
+            leave.set()
+            assert await asyncio.gather(staying, *others) == [1, 2, 3]
+
+    asyncio.run(scenario())
+
+
 def in_a_fork(work: Callable[[], bool]) -> int:
     """Exit code of a forked child: 0 when `work` gives True there."""
     with warnings.catch_warnings():
