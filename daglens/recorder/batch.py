@@ -112,29 +112,35 @@ class EventWriter:
         """Queue an event. Waits only when very much is queued and the storage is at work on it."""
         size = rough_size(draft)
         with self._changed:
+            rest = self._take_in(draft, size)
+        if rest is not None:
+            rest()
+
+    def _take_in(self, draft: EventDraft, size: int) -> Callable[[], object] | None:
+        """With the lock: queue an event; what is left to do without it."""
+        if self._is_stopped():
+            return None
+        if self._closed:
+            late = f"An event came after the end of its recording and was dropped: {draft}"
+            return lambda: self._problems.say("late", late)
+        while self._is_full(size):
+            if self._failing and not is_needed(draft):
+                self._dropped += 1
+                return None
+            if self._failing or self._write_through or not self._ensure_thread():
+                break
+            self._changed.wait(0.1)
             if self._is_stopped():
-                return
-            if self._closed:
-                self._problems.say("late", f"An event came after the end of its recording and was dropped: {draft}")
-                return
-            while self._is_full(size):
-                if self._failing and not is_needed(draft):
-                    self._dropped += 1
-                    return
-                if self._failing or self._write_through or not self._ensure_thread():
-                    break
-                self._changed.wait(0.1)
-                if self._is_stopped():
-                    return
-            if not self._queue:
-                self._oldest_s = time.monotonic()
-            self._queue.append((draft, size))
-            self._queued_chars += size
-            if not self._write_through and self._ensure_thread():
-                if len(self._queue) in (1, self._limits.max_events):
-                    self._changed.notify_all()
-                return
-        self._drain()
+                return None
+        if not self._queue:
+            self._oldest_s = time.monotonic()
+        self._queue.append((draft, size))
+        self._queued_chars += size
+        if self._write_through or not self._ensure_thread():
+            return self._drain
+        if len(self._queue) in (1, self._limits.max_events):
+            self._changed.notify_all()
+        return None
 
     def flush(self, timeout_s: float = 5.0, *, patient: bool = False) -> bool:
         """Send at once what is queued; True when all of it was stored (or recording has stopped).

@@ -387,6 +387,17 @@ def test_what_is_said_while_waiting_holds_nobody_up(storage, make, monkeypatch):
     assert storage.messages == ["1", "2"]
 
 
+def test_what_is_said_of_late_events_holds_nobody_up(make, monkeypatch):
+    """Nor does what is said of an event that comes too late."""
+    writer = make()
+    assert writer.close() == 0
+    stderr = Recorded(writer)
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stderr", stderr)
+        writer.add(say(1))
+    assert stderr.took
+
+
 def test_what_is_asked_needs_no_thread(monkeypatch):
     """Where no thread can be started to say that it takes long, the storage is asked all the same."""
 
