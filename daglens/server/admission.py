@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from starlette.requests import cookie_parser
 from starlette.types import Scope
@@ -24,6 +25,9 @@ _LOOK_S: Final = 1.0
 """Between two looks whether a token that feeds are sent by still holds."""
 _AUTHENTICATOR_S: Final = 10.0
 _AUTHENTICATOR_THREADS: Final = 16
+_OF_ONE_ADDRESS: Final = 12
+"""Of these threads: anybody may have an authenticator asked, and one that takes its time would be there for nobody
+else."""
 _ASKED: Final = ("type", "method", "headers", "client")
 """What of a scope tells who it is."""
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -50,6 +54,7 @@ class Gate:
         self._authenticator = authenticator
         # One that hangs has so many of them, however many give up waiting for it.
         self._threads = Threads(_AUTHENTICATOR_THREADS, "daglens-authenticator")
+        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @property
     def is_open(self) -> bool:
@@ -84,10 +89,16 @@ class Gate:
             found = await self._ask(self._authenticator, credentials)
         return found
 
+    def _places_of(self, address: str) -> asyncio.Semaphore:
+        places = self._places.get(address)
+        if places is None:
+            places = self._places[address] = asyncio.Semaphore(_OF_ONE_ADDRESS)
+        return places
+
     async def _ask(self, authenticator: Authenticator, credentials: Credentials) -> Identity | None:
         kind = type(authenticator).__name__
         try:
-            async with asyncio.timeout(_AUTHENTICATOR_S):
+            async with asyncio.timeout(_AUTHENTICATOR_S), self._places_of(credentials.client_host or ""):
                 found: object = await self._threads.carry_out(authenticator.authenticate, credentials)
         except Exception as error:
             # By its name alone: the message may hold what was handed in.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ import pytest
 from daglens.access import Credentials, Identity, Role
 from daglens.access.token_file import add_token
 from daglens.instance import Instance
+from daglens.server.admission import _AUTHENTICATOR_THREADS as MOST
+from daglens.server.admission import Gate
 from daglens.server.settings import ServerSettings
 from daglens.storage.records import Health
 from daglens.testing.server import serve_in_thread
@@ -115,3 +118,17 @@ def test_readiness_waits_no_longer_than_for_a_storage(instance: Instance, monkey
                 assert answer.json()["problems"]["run_storage"] == SHORT
         finally:
             ByAddress.may_answer.set()
+
+
+async def test_one_address_leaves_room_for_others() -> None:
+    """However many requests with wrong tokens one address has under way, an authenticator that takes its time is asked
+    for another address at once."""
+    ByAddress.may_answer.clear()
+    gate = Gate(authenticator=ByAddress())
+    wrong = [asyncio.create_task(gate.identify(Credentials("hangs", client_host="192.0.2.1"))) for _ in range(2 * MOST)]
+    await asyncio.sleep(0)
+    try:
+        assert await gate.identify(Credentials("alices", client_host="192.0.2.2")) == Identity("alice", Role.ADMIN)
+    finally:
+        ByAddress.may_answer.set()
+        assert await asyncio.gather(*wrong) == [None] * len(wrong)
