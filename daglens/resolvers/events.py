@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from operator import add, itemgetter
 from typing import TYPE_CHECKING
 
 import anyio
@@ -181,10 +183,15 @@ def _page(place: EventPlace, found: EventSlice) -> EventPage:
 
 def _bounded(found: EventSlice) -> EventSlice:
     """The slice, or as much of it as one answer may hold: at least one event."""
-    total_bytes = 0
-    for index, event in enumerate(found.events):
-        total_bytes += len(event.message) + len(event.data)
-        if total_bytes > MAX_EVENTS_BYTES and index > 0:
-            events = found.events[:index]
-            return found._replace(events=events, through_seq=events[-1].seq, has_more=True)
-    return found
+    sizes = list(map(add, map(len, map(_MESSAGE, found.events)), map(len, map(_DATA, found.events))))
+    if sum(sizes) <= MAX_EVENTS_BYTES:
+        return found
+    fitting = sum(1 for total in accumulate(sizes) if total <= MAX_EVENTS_BYTES)
+    events = found.events[: max(1, fitting)]
+    if len(events) == len(found.events):
+        return found
+    return found._replace(events=events, through_seq=events[-1].seq, has_more=True)
+
+
+_MESSAGE: Callable[[EventRecord], str] = itemgetter(EventRecord._fields.index("message"))
+_DATA: Callable[[EventRecord], str] = itemgetter(EventRecord._fields.index("data"))
