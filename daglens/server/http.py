@@ -101,7 +101,8 @@ class GraphQLOverHTTP:
         async for part in request.stream():
             body += part
             if 0 < most < len(body):
-                raise BadRequest(f"The body is larger than {most} bytes.", status=413, code="BODY_TOO_LARGE")
+                hint = f"The body is larger than {most:,} bytes: send less at once, e.g. fewer events in one mutation."
+                raise BadRequest(hint, status=413, code="BODY_TOO_LARGE")
             if part:
                 # Given back when the request has been answered, or its stream has ended.
                 connection.hold(len(part))
