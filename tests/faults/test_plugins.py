@@ -145,7 +145,7 @@ def _slice(**changes: Any) -> Callable[[Any], Any]:
 
 
 def _without_second(slices: Any) -> Any:
-    return [one._replace(events=[event for event in one.events if event.seq != 2]) for one in slices]
+    return [one._replace(events=[*one.events[:1], *one.events[2:]]) for one in slices]
 
 
 def _records(**changes: Any) -> Callable[[Any], Any]:
@@ -224,10 +224,12 @@ def test_live_feed_of_a_liar(trial: Trial) -> None:
                 found = socket.result()["data"]["runEvents"]
                 got, cursor = [*got, *(event["seq"] for event in found["events"])], found["cursor"]
             liar.around = lie
-            instance.append("run", [EventDraft("LOG_MESSAGE", message="more") for _ in range(5)])
+            more(instance)
             while (message := socket.receive())["type"] == "next" and "errors" not in message["payload"]:
                 found = message["payload"]["data"]["runEvents"]
                 got, cursor = [*got, *(event["seq"] for event in found["events"])], found["cursor"]
+                # A read that began before the lie may have given all there was, and then nothing is read any more.
+                more(instance)
             payload = message["payload"]
             error = (payload if message["type"] == "error" else payload["errors"])[0]
             trial.saw(error["message"])
@@ -235,7 +237,14 @@ def test_live_feed_of_a_liar(trial: Trial) -> None:
             liar.heal()
         with served(instance) as server, socket_to(server) as socket:
             socket.start(LIVE, variables={"runId": "run", "after": cursor})
-            while len(got) < before + 5:
+            stored = len(log_of(instance))
+            while len(got) < stored:
                 got += [event["seq"] for event in socket.result()["data"]["runEvents"]["events"]]
-        assert got == list(range(1, before + 6))
-        trial.kept(before + 5, len(log_of(instance)))
+        assert got == list(range(1, stored + 1))
+        assert stored >= before + 5
+        trial.kept(stored, len(got))
+
+
+def more(instance: Instance) -> None:
+    """Write what a live feed is to deliver."""
+    instance.append("run", [EventDraft("LOG_MESSAGE", message="more") for _ in range(5)])

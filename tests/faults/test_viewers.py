@@ -35,7 +35,7 @@ def many_files() -> None:
 def test_stops(trial: Trial, tmp_path: Path) -> None:
     """While one viewer reads nothing, others get all at once, and it holds back next to nothing here; later it gets
     every event."""
-    total = 4000
+    total = 4000  # 24 MB, which is more than the buffers of a connection take: those of 8 MB were seen to be
     stops_at = trial.random.randint(1, 200)
     with (
         opened(tmp_path) as instance,
@@ -56,7 +56,7 @@ def test_stops(trial: Trial, tmp_path: Path) -> None:
             viewer.start(EVENTS.replace("{ seq }", "{ seq message }"), variables={"runId": "run"})
             read(viewer, stops_at)
         for _ in range((total - stops_at) // 200 + 1):
-            instance.append("run", [EventDraft("LOG_MESSAGE", message="x" * 2000) for _ in range(200)])
+            instance.append("run", [EventDraft("LOG_MESSAGE", message="x" * 6000) for _ in range(200)])
         stored = len(log_of(instance))
         assert read(quick, stored) == list(range(1, stored + 1))
         assert server.on_loop(lambda: len(server.hub._runs["run"]._window)) <= 4000
