@@ -165,6 +165,9 @@ class Sender:
         give_up_at = time.monotonic() + wait_s
         with self._changed:
             self._closing = True
+            # For one more round: the one that the end came into may have looked for earlier parts of the run before a
+            # forked child ended.
+            self._news = True
             self._changed.notify_all()
         if self._thread is None and not self._is_hurried:
             self._send_here(give_up_at)
@@ -360,8 +363,11 @@ class Sender:
         return False
 
     def _next_guest(self) -> Delivery | None:
-        for files, about in self._folder.orphans(self._outbox.about.url):
-            if files.name not in self._skipped:
+        ours = self._outbox.about
+        for files, about in self._folder.orphans(ours.url):
+            # Not a part of our run, which can appear here first: a guest is left half sent when we end, and while we
+            # have its lock `_send_earlier` can't get it.
+            if about.run_id != ours.run_id and files.name not in self._skipped:
                 return Delivery(files, about, self._server, self._problems.say)
             files.release()
         return None
