@@ -69,7 +69,7 @@ def export_file(
 
     Raises:
         RunNotFound: There is no such run.
-        EventsGone: It is being deleted.
+        EventsGone, RunDeleted: It is being deleted.
         BundleNotWritten: The file is there already or can't be written, or a log can't be read.
         StorageUnavailable
     """
@@ -103,7 +103,7 @@ def write_bundle(
     """Write the bundle of a run, as it is now: events up to the present head, logs up to their present size.
 
     Raises:
-        RunNotFound, EventsGone, BundleNotWritten, StorageUnavailable
+        RunNotFound, EventsGone, RunDeleted, BundleNotWritten, StorageUnavailable
         OSError: The stream takes no more.
     """
     # The run before the head: then the head is not behind the row.
@@ -111,16 +111,27 @@ def write_bundle(
     if run is None:
         raise RunNotFound(run_id)
     head = instance.events.heads([run_id]).get(run_id)
-    if head is not None and head.deleted:
-        raise RunDeleted(run_id)
+    _check_there(run_id, head)
     out = _Lines(stream, on_step or (lambda part, done, of: None))
     out.write(header_line())
     out.write(_checked(partial(run_line, _projected(run, head)), "the run's configuration"))
     events = 0 if head is None else head.last_seq
     _write_events(instance, run_id, events, out)
-    written_logs, log_bytes = _write_logs(instance, run_id, out) if logs else (0, 0)
+    try:
+        written_logs, log_bytes = _write_logs(instance, run_id, out) if logs else (0, 0)
+    except BundleNotWritten:
+        _check_there(run_id, instance.events.heads([run_id]).get(run_id))
+        raise
+    # A deletion takes the logs first: with all events read, some logs may have been gone already. It closes the head
+    # before it takes anything, so where that is open still, nothing was gone.
+    _check_there(run_id, instance.events.heads([run_id]).get(run_id))
     out.write(end_line(EndLine(events, written_logs, log_bytes, out.digest.hexdigest())))
     return Exported(run_id, events, written_logs, log_bytes, out.size_bytes)
+
+
+def _check_there(run_id: str, head: Head | None) -> None:
+    if head is not None and head.deleted:
+        raise RunDeleted(run_id)
 
 
 class _Lines:

@@ -362,6 +362,25 @@ def test_what_vanishes_while_exporting_is_told(source, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("when", ["before the list of logs", "before the bytes of a log"])
+def test_a_run_that_is_deleted_while_its_logs_are_exported(source, tmp_path, when):
+    """Logs go before events: a bundle with every event and without its logs must not claim to be whole."""
+
+    def deleted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            source.events.close_runs([RUN])
+            source.compute_logs.delete(RUN)
+            return method(*args)
+
+        return call
+
+    name = "list" if when == "before the list of logs" else "read"
+    logs = Gone(source.compute_logs, **{name: deleted(getattr(source.compute_logs, name))})
+    with pytest.raises(RunDeleted):
+        export_file(dataclasses.replace(source, compute_logs=logs), RUN, tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_an_open_log_that_is_truncated(source, target, tmp_path):
     """Nothing that an import could do would make such a log, so the bundle has it as an open one."""
     source.compute_logs.append(LogKey(RUN, "load"), ComputeIO.STDOUT, 0, b"cut")
