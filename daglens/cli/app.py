@@ -12,6 +12,7 @@ from daglens.cli import (
     doctor,
     documents,
     events,
+    failed,
     instance_commands,
     logs,
     migrate,
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (serve, demo, events, logs, doctor):
+for module in (serve, demo, failed, events, logs, doctor):
     module.register(app)
 migrate.register(instance_commands.app)
 bundles.register(runs.app)

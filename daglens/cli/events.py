@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -32,15 +33,20 @@ def event_filter(types: list[str] | None, steps: list[str] | None, level: str | 
 
 
 def print_events(found: Iterable[EventRecord], as_json: bool) -> None:
-    """Print events as they come."""
-    from daglens.cli.output import console, event_json, event_line, print_json
+    """Print events as they come. For people, the day stands above the first one and where it changes."""
+    from daglens.cli.output import console, day_line, event_json, event_line, print_json
 
     out = console()
+    day = None
     for event in found:
         if as_json:
             print_json(event_json(event))
-        else:
-            out.print(event_line(event))
+            continue
+        line = day_line(event)
+        if line != day:
+            out.print(line)
+            day = line
+        out.print(event_line(event))
 
 
 def events(
@@ -70,10 +76,11 @@ def events(
     with open_instance(instance_home) as instance:
         run_id = find_run(instance, run).run_id
         start = after or 0
+        found: Iterable[EventRecord] = ()
         if last is not None:
             found, start = walks.last(instance, run_id, last, wanted)
-            print_events(found, json)
         if follow:
-            print_events(walks.follow(instance, run_id, start, wanted), json)
+            found = chain(found, walks.follow(instance, run_id, start, wanted))
         elif last is None:
-            print_events(walks.walk(instance, run_id, start, wanted), json)
+            found = walks.walk(instance, run_id, start, wanted)
+        print_events(found, json)

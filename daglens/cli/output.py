@@ -187,11 +187,18 @@ def _level_name(level: int) -> str:
         return str(level)
 
 
+def day_line(event: EventRecord) -> Text:
+    """The day of an event, above its time."""
+    from rich.text import Text
+
+    return Text(f"{_BELOW}{_local(event.timestamp_us).date().isoformat()}", style="dim")
+
+
 def event_line(event: EventRecord) -> Text:
     """An event as one line (more when its message has more), with the error it carries below it."""
     from rich.text import Text
 
-    time = _local(event.timestamp_us).strftime("%H:%M:%S")
+    time = f"{_local(event.timestamp_us):%H:%M:%S}"
     millis = event.timestamp_us // 1000 % 1000
     line = Text()
     line.append(f"{event.seq:>6} {time}.{millis:03d} ", style="dim")

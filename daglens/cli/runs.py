@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daglens.cli import prune, terminate
-from daglens.cli.options import InstanceHome, Json, RunId, find_run, open_instance
+from daglens.cli.options import InstanceHome, Json, LogLines, RunId, find_run, open_instance
+from daglens.cli.run_filters import Before, Pipelines, Since, Statuses, Tags, run_filter
 from daglens.instance import Instance
 from daglens.storage.records import (
     Head,
@@ -17,8 +19,6 @@ from daglens.storage.records import (
     RunParts,
     RunPosition,
     RunRecord,
-    RunStatus,
-    TagFilter,
 )
 
 if TYPE_CHECKING:
@@ -29,36 +29,6 @@ _COUNTED_AT_ONCE = 500
 app = typer.Typer(help="List, show, follow, end, export, import and delete runs.", no_args_is_help=True)
 prune.register(app)
 terminate.register(app)
-
-Statuses = Annotated[list[str] | None, typer.Option("--status", metavar="STATUS", help="Only runs of this status.")]
-Pipelines = Annotated[list[str] | None, typer.Option("--pipeline", metavar="NAME", help="Only runs of this pipeline.")]
-Tags = Annotated[list[str] | None, typer.Option("--tag", metavar="KEY[=VALUE]", help="Only runs with this tag.")]
-Since = Annotated[str | None, typer.Option("--since", metavar="TIME", help="Created since, e.g. 2h, 7d or a date.")]
-Before = Annotated[str | None, typer.Option("--before", metavar="TIME", help="Created before, e.g. 30d or a date.")]
-
-
-def _filter(
-    instance: Instance,
-    statuses: list[str] | None,
-    pipelines: list[str] | None,
-    tags: list[str] | None,
-    since: str | None,
-    before: str | None,
-) -> RunFilter:
-    from daglens.cli.times import parse_time
-
-    for status in statuses or ():
-        if status.upper() not in RunStatus.__members__:
-            raise typer.BadParameter(f"{status!r} is no status; take one of {', '.join(RunStatus.__members__)}.")
-    now = instance.runs.now_us()
-    return RunFilter(
-        statuses=[RunStatus(s.upper()) for s in statuses] if statuses else None,
-        pipeline_names=pipelines or None,
-        tags=[TagFilter(key, value if eq else None) for key, eq, value in (t.partition("=") for t in tags or ())]
-        or None,
-        created_after_us=parse_time(since, now) if since else None,
-        created_before_us=parse_time(before, now) if before else None,
-    )
 
 
 def _walk(
@@ -100,7 +70,7 @@ def list_runs(
     )
 
     with open_instance(instance_home) as instance:
-        wanted = _filter(instance, status, pipeline, tag, since, before)
+        wanted = run_filter(instance, status, pipeline, tag, since, before)
         runs = list(_walk(instance, wanted, limit, newest_first=not oldest_first))
         heads = instance.events.heads([run.run_id for run in runs])
         if json:
@@ -144,8 +114,8 @@ def _steps(head: Head | None) -> str:
 
 
 @app.command()
-def show(run: RunId, json: Json = False, instance_home: InstanceHome = None) -> None:
-    """Show one run: what it was, how each step went, what failed and why."""
+def show(run: RunId, lines: LogLines = 20, json: Json = False, instance_home: InstanceHome = None) -> None:
+    """Show one run: what it was, how each step went, what failed and why, and the end of what failed steps printed."""
     from daglens.cli.run_view import print_run, run_details
 
     with open_instance(instance_home) as instance:
@@ -153,9 +123,9 @@ def show(run: RunId, json: Json = False, instance_home: InstanceHome = None) -> 
         if json:
             from daglens.cli.output import print_json
 
-            print_json(run_details(instance, found))
+            print_json(run_details(instance, found, lines))
         else:
-            print_run(instance, found)
+            print_run(instance, found, lines)
 
 
 @app.command()
@@ -172,8 +142,7 @@ def tail(
     with open_instance(instance_home) as instance:
         run_id = find_run(instance, run).run_id
         found, through = follow.last(instance, run_id, last, None)
-        print_events(found, json)
-        print_events(follow.follow(instance, run_id, through, None), json)
+        print_events(chain(found, follow.follow(instance, run_id, through, None)), json)
 
 
 @app.command()
@@ -196,7 +165,7 @@ def delete(
     from daglens.cli.output import plain
 
     with open_instance(instance_home) as instance:
-        chosen = _chosen(instance, run, _filter(instance, status, pipeline, tag, since, before))
+        chosen = _chosen(instance, run, run_filter(instance, status, pipeline, tag, since, before))
         finished = [r for r in chosen if r.status.is_final]
         for r in chosen:
             if not r.status.is_final:

@@ -5,6 +5,7 @@ import json
 from daglens.instance import Instance
 from daglens.storage import event_types as et
 from daglens.storage.records import ComputeIO, EventDraft, LogKey
+from tests.cli.conftest import START
 
 
 def seqs(answer):
@@ -44,6 +45,21 @@ def test_lines_for_people(filled):
     assert "STEP_FAILURE" in out
     assert "caused by OSError" in out
     assert "\x1b" not in out
+
+
+def test_the_day_stands_above_its_events(filled):
+    """At the head, and again wherever it changes, also between what was there and what is followed."""
+    day_us = 86_400_000_000
+    with Instance.open(home=filled.home) as instance:
+        for day in (1, 1, 2):
+            instance.append("open", [EventDraft(et.LOG_MESSAGE, message="m", timestamp_us=START + day * day_us)])
+        instance.append("open", [EventDraft(et.RUN_SUCCESS, timestamp_us=START + 2 * day_us)])
+    lines = filled("events", "open").out.splitlines()
+    days = [index for index, line in enumerate(lines) if line.startswith("       2026-")]
+    assert [lines[index].strip() for index in days] == ["2026-09-21", "2026-09-22", "2026-09-23"]
+    assert days[0] == 0 and days[2] - days[1] == 3
+    followed = filled("events", "open", "--last", "3", "--follow").out.splitlines()
+    assert [line.strip() for line in followed if line.startswith("       2026-")] == ["2026-09-22", "2026-09-23"]
 
 
 def test_follow_ends_with_the_run(filled):

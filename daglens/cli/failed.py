@@ -1,0 +1,63 @@
+"""`daglens failed`: the newest failed run, why, and the last lines that its failed steps printed."""
+
+from __future__ import annotations
+
+import typer
+
+from daglens.cli.options import InstanceHome, Json, LogLines, newest_run, open_instance
+from daglens.cli.run_filters import Before, Pipelines, Since, Tags, run_filter
+from daglens.instance import Instance
+from daglens.storage.records import RunFilter, RunRecord, RunStatus
+
+_DAY_US = 86_400_000_000
+_COUNTED_TO = 100
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("failed")(failed)
+
+
+def failed(
+    pipeline: Pipelines = None,
+    tag: Tags = None,
+    since: Since = None,
+    before: Before = None,
+    lines: LogLines = 20,
+    json: Json = False,
+    instance_home: InstanceHome = None,
+) -> None:
+    """What failed? Show the newest failed run: its errors with their stacks, and the end of what failed steps printed.
+
+    The same of any run: `daglens runs show RUN`.
+    """
+    from daglens.cli.output import console, print_json
+    from daglens.cli.run_view import print_run, run_details
+
+    with open_instance(instance_home) as instance:
+        wanted = run_filter(instance, [RunStatus.FAILURE], pipeline, tag, since, before)
+        found = newest_run(instance, wanted)
+        if found is None:
+            told = "No failed run matches" if pipeline or tag or since or before else "No run has failed"
+            console(err=True).print(f"{told} in {instance.home}.")
+        elif json:
+            print_json(run_details(instance, found, lines))
+        else:
+            print_run(instance, found, lines)
+            _print_others(instance, found)
+
+
+def _print_others(instance: Instance, shown: RunRecord) -> None:
+    """Others may have failed in the same night."""
+    from rich.text import Text
+
+    from daglens.cli.output import console, counted
+
+    since_us = instance.runs.now_us() - _DAY_US
+    count = instance.runs.count(RunFilter(statuses=[RunStatus.FAILURE], created_after_us=since_us), _COUNTED_TO)
+    count -= shown.created_at_us > since_us
+    if count > 0:
+        more = f"more than {_COUNTED_TO} other runs" if count >= _COUNTED_TO else counted(count, "other run")
+        out = console()
+        out.print()
+        out.print(Text(f"{more} of the last 24 hours failed: daglens runs list --status FAILURE --since 1d", "yellow"))
