@@ -33,7 +33,7 @@ NEEDED_ASSETS = (
 )
 """In the order that the page loads them; hatch_build.py puts them in place."""
 
-FIRST_TABS = ("runs-page", "what-failed", "run-page", "run-events-live", "compute-log-live")
+FIRST_TABS = ("runs-page", "last-failure", "what-failed", "run-page", "run-events-live", "compute-log-live")
 """Examples that come first, in this order; the others follow by name."""
 
 _HEADERS = {

@@ -113,7 +113,11 @@ def test_yaml(env: dict[str, str], tmp_path: Path):
 def server(env: dict[str, str]) -> Iterator[str]:
     """The address of a server on what the Python example and a failing run recorded."""
     run_python(marked(README, "python")[0].text, env)
-    failing = "import daglens\nwith daglens.start_run('bad') as run, run.step('s'):\n    raise ValueError('no orders')"
+    failing = """if True:
+        import os, daglens
+        with daglens.start_run("bad") as run, run.step("s"):
+            os.write(2, b"no disk")
+            raise ValueError("no orders")"""
     subprocess.run([sys.executable, "-c", failing], env=env, capture_output=True, timeout=120, check=False)
     command = [sys.executable, "-u", "-m", "daglens.cli", "serve", "--port", "0"]
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as program:
@@ -123,13 +127,14 @@ def server(env: dict[str, str]) -> Iterator[str]:
 
 
 def test_query(server: str):
-    """The first query says what failed, with its error."""
+    """The first query says what failed, with its error and the last lines that it printed."""
     (snippet,) = marked(README, "query")
     answer = httpx.post(f"{server}/graphql", json={"query": snippet.text}).json()
     assert "errors" not in answer
     (run,) = answer["data"]["runsOrError"]["nodes"]
     errors = [event["error"]["message"] for event in run["events"]["nodes"] if "error" in event]
     assert errors == ["no orders"]
+    assert [log["stderr"]["tailOrError"]["data"] for log in run["computeLogs"]] == ["no disk"]
 
 
 def test_subscription(server: str):
