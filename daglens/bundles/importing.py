@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from daglens.bundles import OnStep, Part
+from daglens.bundles.claim import ClaimedByAnother, claim
+from daglens.bundles.event_ids import EventIds
 from daglens.bundles.event_pages import event_pages
 from daglens.instance import Instance
 from daglens.storage.bundle.file import BundledLog, BundleFile
@@ -15,7 +17,7 @@ from daglens.storage.bundle.lines import CHUNK_BYTES
 from daglens.storage.bundle.run_row import as_created
 from daglens.storage.drafts import PreparedEvent, json_text
 from daglens.storage.errors import DaglensError, LogUnavailable, RunDeleted
-from daglens.storage.records import ComputeIO, EventDraft, LogFile, LogKey, LogLevel, RunRecord
+from daglens.storage.records import ComputeIO, EventDraft, EventQuery, EventRecord, LogFile, LogKey, LogLevel, RunRecord
 from daglens.storage.run_rules import new_record
 
 _BATCH_EVENTS = 500
@@ -75,22 +77,25 @@ def import_file(instance: Instance, path: str | os.PathLike[str], *, on_step: On
     import was cut off doesn't look finished. Importing again carries on; importing once more changes nothing.
 
     Raises:
-        InvalidBundle: The file is no sound bundle. Nothing was stored.
+        InvalidBundle: The file is no sound bundle, or one that no storage can keep as it is. Nothing was stored.
         BundleConflict: The run is here with another history. Nothing was stored.
         RunDeleted: It was deleted here less than 90 days ago. Nothing was stored.
         ImportStopped: A storage failed on the way; the sentence tells how far it came.
         StorageUnavailable: A storage doesn't answer. Nothing was stored.
     """
     step = on_step or (lambda part, done, of: None)
-    with BundleFile.open(path, on_progress=lambda done, of: step(Part.CHECK, done, of)) as bundle:
-        return _Import(instance, bundle, step).carry_out()
+    with EventIds() as ids:
+        opened = BundleFile.open(path, on_event=ids.take, on_progress=lambda done, of: step(Part.CHECK, done, of))
+    with opened as bundle:
+        return _Import(instance, bundle, step, all_have_ids=ids.all_have_one).carry_out()
 
 
 class _Import:
-    def __init__(self, instance: Instance, bundle: BundleFile, on_step: OnStep) -> None:
+    def __init__(self, instance: Instance, bundle: BundleFile, on_step: OnStep, *, all_have_ids: bool) -> None:
         self._instance = instance
         self._bundle = bundle
         self._on_step = on_step
+        self._all_have_ids = all_have_ids
         self._run_id = bundle.run.run_id
         self._events_here = 0
         self._log_bytes_here = 0
@@ -117,7 +122,8 @@ class _Import:
             notes = self._add_tags(present) if present is not None else []
             for log in bundle.logs.values():
                 self._write_log(log, logs_here.get((log.line.key, log.line.io)))
-            self._write_events(last_seq)
+            if last_seq < bundle.end.events:
+                self._write_events(last_seq)
             if bundle.logs and not self._logs_here():
                 done.log_bytes = 0
                 notes.append(f"This instance keeps no compute logs; {len(bundle.logs)} were left out.")
@@ -154,7 +160,7 @@ class _Import:
         for page in event_pages(self._instance, self._run_id, last_seq):
             for ours in page:
                 seq, event = next(theirs)
-                if ours._replace(data=_canonical(ours.data)) != self._bundle.record(seq, event):
+                if not self._is_that(ours, seq, event):
                     raise BundleConflict(f"Run {self._run_id}: event {seq} here is not that of the bundle.")
 
     def _logs_here(self) -> Mapping[tuple[LogKey, ComputeIO], LogFile]:
@@ -209,15 +215,52 @@ class _Import:
             logs.mark_complete(line.key, line.io, truncated=line.truncated)
 
     def _write_events(self, last_seq: int) -> None:
+        if self._all_have_ids:
+            # Another import of the file stores the same events under the same ids: each is stored once.
+            self._append_events(last_seq, lambda: None)
+            return
+        try:
+            with claim(self._instance.runs, self._run_id) as keep:
+                self._append_events(last_seq, keep)
+        except ClaimedByAnother:
+            raise self._stopped("Another import of the run is under way.") from None
+
+    def _append_events(self, last_seq: int, keep_claim: Callable[[], None]) -> None:
         for batch in _batches(self._bundle.events(last_seq + 1)):
+            keep_claim()
             # An append can't be taken back, and events without an id would be stored twice: look before each.
-            if self._last_seq() != batch[0][0] - 1:
+            if self._last_seq() == batch[0][0] - 1:
+                self._append(batch)
+            elif not self._are_here(batch):
                 raise self._stopped("Somebody else writes events of the run.")
-            appended = self._instance.append(self._run_id, [_draft(event) for _, event in batch], heard=False)
-            self._events_here += appended.accepted
-            if appended.accepted != len(batch) or appended.first_seq != batch[0][0]:
-                raise self._stopped("Somebody else writes events of the run, or an event id stands in the file twice.")
+            self._events_here += len(batch)
             self._on_step(Part.EVENTS, self._events_here, self._bundle.end.events)
+
+    def _append(self, batch: Sequence[tuple[int, PreparedEvent]]) -> None:
+        appended = self._instance.append(self._run_id, [_draft(event) for _, event in batch], heard=False)
+        if appended.first_seq == batch[0][0] and appended.accepted == len(batch):
+            return
+        # None of them is new where another import was first, and where a storage that had lost its connection sent them
+        # twice.
+        if appended.accepted or not self._are_here(batch):
+            self._events_here += appended.accepted
+            raise self._stopped("Somebody else writes events of the run.")
+
+    def _are_here(self, batch: Sequence[tuple[int, PreparedEvent]]) -> bool:
+        """Whether all events of a batch have ids, and stand in the log where they belong."""
+        if any(event.event_id is None for _, event in batch):
+            return False
+        found: list[EventRecord] = []
+        while len(found) < len(batch):
+            query = EventQuery(self._run_id, after_seq=batch[len(found)][0] - 1, limit=len(batch) - len(found))
+            (page,) = self._instance.events.read([query])
+            if not page.events:
+                return False
+            found += page.events
+        return all(self._is_that(ours, seq, event) for ours, (seq, event) in zip(found, batch, strict=True))
+
+    def _is_that(self, ours: EventRecord, seq: int, event: PreparedEvent) -> bool:
+        return ours._replace(data=_canonical(ours.data)) == self._bundle.record(seq, event)
 
     def _stopped(self, why: str) -> ImportStopped:
         end = self._bundle.end

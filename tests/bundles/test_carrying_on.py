@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from daglens.bundles import Part
+from daglens.bundles import Part, claim
 from daglens.bundles.event_pages import EventsGone
 from daglens.bundles.exporting import BundleNotWritten, export_file
 from daglens.bundles.importing import BundleConflict, ImportStopped, import_file
+from daglens.bundles.serving import open_bundles
 from daglens.instance import Instance
 from daglens.storage import event_types as et
-from daglens.storage.bundle.lines import EndLine, end_line
+from daglens.storage.bundle.lines import EndLine, InvalidBundle, end_line
 from daglens.storage.errors import RunDeleted, StorageUnavailable
-from daglens.storage.records import Appended, ComputeIO, EventDraft, LogKey, NewRun, RunFilter, RunRecord
+from daglens.storage.records import Appended, ComputeIO, EventDraft, EventQuery, LogKey, NewRun, RunFilter, RunRecord
 from daglens.upkeep import delete_run
 from tests.bundles.conftest import RUN, bundle_of
 from tests.docs.snippets import ROOT
@@ -281,27 +282,85 @@ def test_a_writer_in_between(big, target):
         import_file(dataclasses.replace(target, events=Late()), big)
 
 
-def test_two_imports_at_once(big, target):
-    """The one that comes behind stops before it stores anything a second time; the other goes on to the end."""
+class Meanwhile:
+    """Events, with something that happens once just before the nth append, which has been decided on by then."""
 
-    def second(part: Part, done: int, of: int) -> None:
-        if part is Part.EVENTS and done == 1000:
-            assert import_file(target, big).events == 1002
+    def __init__(self, events: Any, nth: int, happens: Callable[[], object]) -> None:
+        self._events = events
+        self._left = nth
+        self._happens = happens
 
-    with pytest.raises(ImportStopped, match=r"1000 of 2002 events .* Somebody else writes events of the run\."):
-        import_file(target, big, on_step=second)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._events, name)
+
+    def append(self, *args: Any, **kwargs: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            self._happens()
+        return self._events.append(*args, **kwargs)
+
+
+@pytest.fixture
+def identified(source: Instance, tmp_path: Path) -> Path:
+    """The bundle of a run of 1,500 events with ids."""
+    source.create_run(NewRun(BIG, "p", created_at_us=1))
+    ids = [f"id {n}" for n in range(1500)]
+    source.append(BIG, [EventDraft(et.LOG_MESSAGE, event_id=name, message=name) for name in ids])
+    path = tmp_path / "identified"
+    export_file(source, BIG, path)
+    return path
+
+
+def test_two_imports_at_once(identified, target):
+    """Of a run whose events have ids: whoever is first stores each, and both bring it to its end."""
+    events = Meanwhile(target.events, 2, lambda: import_file(target, identified))
+    import_file(dataclasses.replace(target, events=events), identified)
+    assert bundle_of(target, BIG) == identified.read_bytes()
+
+
+def test_two_imports_at_once_of_events_without_ids(big, target, monkeypatch):
+    """Nothing but its place tells such an event from its copy, so one import waits for the other; it gives up where
+    that takes long, and nothing is stored twice."""
+    monkeypatch.setattr(claim, "LEASE_S", 60.0)
+    told: list[str] = []
+
+    def second() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(claim, "LEASE_S", 0.05)
+            with pytest.raises(ImportStopped) as stopped:
+                import_file(target, big)
+        told.append(str(stopped.value))
+
+    import_file(dataclasses.replace(target, events=Meanwhile(target.events, 3, second)), big)
+    assert ["1000 of 2002 events" in message for message in told] == [True]
+    assert told[0].endswith("Another import of the run is under way.")
     assert bundle_of(target, BIG) == big.read_bytes()
+    assert import_file(target, big).events == 0
+
+
+def test_an_import_that_lost_its_connection(identified, target):
+    """A storage that was not told of its own commit sends a batch twice, and then finds it: that is no stranger."""
+    append = target.events.append
+    events = Gone(target.events, append=lambda *args, **kwargs: append(*args, **kwargs) and append(*args, **kwargs))
+    import_file(dataclasses.replace(target, events=events), identified)
+    assert bundle_of(target, BIG) == identified.read_bytes()
 
 
 def test_an_event_id_that_stands_twice(target, source, tmp_path):
-    """No storage makes such a log; what can't be stored as it stands is told, with how far it came."""
+    """No instance can keep such a run as it is: refused before anything is stored, with the line; it can be served."""
     source.create_run(NewRun("twice", "p", created_at_us=1))
-    source.append("twice", [EventDraft(et.LOG_MESSAGE, event_id=name, timestamp_us=1) for name in "ab"])
-    body, _ = bundle_of(source, "twice").replace(b'"event_id":"b"', b'"event_id":"a"').rsplit(b'{"end"', 1)
-    end = end_line(EndLine(2, 0, 0, hashlib.sha256(body).hexdigest()))
-    (tmp_path / "twice").write_bytes(body + end)
-    with pytest.raises(ImportStopped, match=r"1 of 2 events .* an event id stands in the file twice"):
-        import_file(target, tmp_path / "twice")
+    source.append("twice", [EventDraft(et.LOG_MESSAGE, event_id=name, timestamp_us=1) for name in "abc"])
+    body, _ = bundle_of(source, "twice").replace(b'"event_id":"c"', b'"event_id":"a"').rsplit(b'{"end"', 1)
+    path = tmp_path / "twice"
+    path.write_bytes(body + end_line(EndLine(3, 0, 0, hashlib.sha256(body).hexdigest())))
+    with pytest.raises(InvalidBundle) as refused:
+        import_file(target, path)
+    assert str(refused.value).endswith(
+        f"{path}, line 5: Event 3 has the id of event 1; no instance keeps an event id of a run twice."
+    )
+    assert target.run("twice") is None
+    with open_bundles([path]) as served:
+        assert [event.seq for event in served.events.read([EventQuery("twice")])[0].events] == [1, 2, 3]
 
 
 def test_a_file_that_changes_meanwhile(big, target):
