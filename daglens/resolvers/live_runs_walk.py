@@ -115,7 +115,10 @@ class RunListWalk:
         try:
             found, rows = await self._ask(lambda storage: changes(storage, position, most, parts), patient)
         except InvalidName:
-            raise InvalidCursor("It is no place in the changes of this instance's runs.") from None
+            raise InvalidCursor(
+                "It is no place in the changes of this instance's runs, or so old that deletions since are forgotten: "
+                "begin without it."
+            ) from None
         self._behind = found.has_more
         self._fresh_from = self._feed.end
         return self._batch(of_changes(found, rows), found.position, caught_up=not found.has_more)

@@ -193,10 +193,10 @@ class RunStorage(Storage, Protocol):
         position of now.
 
         No change is lost, also when transactions overlap: what was not visible yet when a position was given has a
-        later one.
+        later one. Nor is a deletion that was forgotten with its tombstone: a position from before it is refused.
 
         Raises:
-            InvalidName: `after` is no position of this storage.
+            InvalidName: `after` is no position of this storage, or one so old that deletions since are forgotten.
         """
         ...
 

@@ -25,6 +25,7 @@ from daglens.storage.contract import RunStorage
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.memory import InMemoryRunStorage
 from daglens.storage.records import EventDraft, NewRun, RunFilter, RunParts, RunStatus, TagFilter
+from daglens.testing.threads import Clock
 from tests.live.conftest import QUICK, until
 from tests.live.run_lists import ObservedRuns, RunViewer
 
@@ -226,6 +227,22 @@ async def test_bad_positions(runs: Runs, hub: LiveHub, after: str) -> None:
     with pytest.raises(InvalidCursor):
         await RunViewer(hub, after=after).next()
     assert (hub.viewers, hub.feeds) == (0, 0)
+
+
+async def test_position_of_ninety_days_ago(runs: Runs, hub: LiveHub) -> None:
+    """A client that comes back when deletions are forgotten is told to begin anew, not left with a run that is gone."""
+    clock = Clock()
+    runs.storage.inner = InMemoryRunStorage(clock=clock)
+    runs.create("a")
+    position = runs.storage.inner.changes(None, 1).position
+    runs.storage.inner.delete(["a"])
+    clock.advance_days(91)
+    runs.storage.inner.delete(["another, while what is old is forgotten"])
+    with pytest.raises(InvalidCursor, match="so old that deletions since are forgotten"):
+        await RunViewer(hub, after=position).next()
+    anew = RunViewer(hub)
+    await anew.next()
+    assert list(anew.known) == []
 
 
 async def test_storage_replaced(runs: Runs, hub: LiveHub) -> None:

@@ -44,6 +44,8 @@ RUN_FAULTS = [
     (broken_runs.TagsStayBehind, runs.RunDeletion, "test_deleted_run_is_gone_everywhere"),
     (broken_runs.LeavesNoTombstones, runs.RunDeletion, "test_id_stays_closed"),
     (broken_runs.TombstonesForEver, runs.RunTombstoneExpiry, "test_id_is_free_after_ninety_days"),
+    (broken_runs.PositionsForEver, runs.RunTombstoneExpiry, "test_position_that_could_miss_a_deletion"),
+    (broken_runs.PagesMakeYoung, runs.RunTombstoneExpiry, "test_position_that_could_miss_a_deletion"),
     (broken_runs.IgnoresCaseOfIds, runs.RunHostileNames, "test_each_name_is_kept_apart"),
 ]
 

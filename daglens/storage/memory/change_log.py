@@ -6,7 +6,7 @@ import secrets
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from daglens.storage.errors import InvalidName
+from daglens.storage.feed_positions import FeedPosition
 
 
 class ChangeLog:
@@ -29,16 +29,19 @@ class ChangeLog:
     def forget(self, run_id: str) -> None:
         self._change_of.pop(run_id, None)
 
-    def position(self, number: int | None = None) -> str:
-        return f"{self._name}-{self._last if number is None else number}"
+    def position(self, now_us: int) -> FeedPosition:
+        """That of now."""
+        return FeedPosition.of_now(self._name, self._last, now_us)
 
-    def number(self, position: str) -> int:
-        name, _, digits = position.partition("-")
-        # Digits are counted first: Python refuses to read thousands of them, with an error of its own.
-        is_number = digits.isascii() and digits.isdecimal() and len(digits) <= 19
-        if name != self._name or not is_number or int(digits) > self._last:
-            raise InvalidName("This is no position in the changes of this storage.")
-        return int(digits)
+    def parse(self, text: str, now_us: int) -> FeedPosition:
+        """A position of this log that misses nothing.
+
+        Raises:
+            InvalidName: It is another text.
+        """
+        position = FeedPosition.parse(text)
+        position.check(self._name, self._last, now_us)
+        return position
 
     def after(self, number: int) -> Iterator[tuple[int, str]]:
         for index in range(bisect_right(self._entries, number, key=lambda entry: entry[0]), len(self._entries)):

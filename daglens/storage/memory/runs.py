@@ -203,17 +203,19 @@ class InMemoryRunStorage(RunStorage, Leases):
     def changes(self, after: str | None, limit: int) -> RunChanges:
         """See RunStorage."""
         with self._lock:
+            now = self._clock()
             if after is None:
-                return RunChanges((), (), self._changes.position(), has_more=False)
-            last = self._changes.number(after)
+                return RunChanges((), (), str(self._changes.position(now)), has_more=False)
+            last = self._changes.parse(after, now)
             changed: list[str] = []
             deleted: list[str] = []
-            for number, run_id in self._changes.after(last):
+            for number, run_id in self._changes.after(last.number):
                 if len(changed) + len(deleted) == limit:
-                    return RunChanges(changed, deleted, self._changes.position(last), has_more=True)
-                last = number
+                    # As old as the one before it: what comes behind it may be.
+                    return RunChanges(changed, deleted, str(last), has_more=True)
+                last = last._replace(number=number)
                 (changed if run_id in self._runs else deleted).append(run_id)
-            return RunChanges(changed, deleted, self._changes.position(), has_more=False)
+            return RunChanges(changed, deleted, str(self._changes.position(now)), has_more=False)
 
     def lease(self, name: str, holder: str, ttl_s: float) -> bool:
         """See Leases."""

@@ -153,4 +153,4 @@ class PostgresRunStorage(RunStorage, Leases):
 
     def changes(self, after: str | None, limit: int) -> RunChanges:
         """See RunStorage."""
-        return read_changes(self.database, after, limit)
+        return read_changes(self.database, after, limit, None if self._own_clock is None else self._own_clock())

@@ -1,10 +1,10 @@
-"""The feed of changed runs. A position is the feed's identity and the number of the last change it includes."""
+"""The feed of changed runs (feed_positions.py)."""
 
 from __future__ import annotations
 
 import sqlite3
 
-from daglens.storage.errors import InvalidName
+from daglens.storage.feed_positions import FeedPosition
 from daglens.storage.records import RunChanges
 
 _FEED = "SELECT identity, last_change FROM run_feed WHERE only = 1"
@@ -17,23 +17,24 @@ ORDER BY change_number LIMIT :limit
 """
 
 
-def read_changes(connection: sqlite3.Connection, after: str | None, limit: int) -> RunChanges:
+def read_changes(connection: sqlite3.Connection, after: str | None, limit: int, now_us: int) -> RunChanges:
     """See RunStorage.changes. The connection is in a transaction."""
     identity, last = connection.execute(_FEED).fetchone()
+    position = FeedPosition.of_now(identity, last, now_us)
     if after is None:
-        return RunChanges((), (), f"{identity}-{last}", has_more=False)
-    name, _, digits = after.partition("-")
-    if name != identity or not (digits.isascii() and digits.isdecimal()) or len(digits) > 19 or int(digits) > last:
-        raise InvalidName("This is no position in the changes of this storage.")
+        return RunChanges((), (), str(position), has_more=False)
+    since = FeedPosition.parse(after)
+    since.check(identity, last, now_us)
     limit = max(0, limit)
-    rows = connection.execute(_CHANGES, {"after": int(digits), "limit": limit + 1}).fetchall()
+    rows = connection.execute(_CHANGES, {"after": since.number, "limit": limit + 1}).fetchall()
     has_more = len(rows) > limit
     rows = rows[:limit]
     if has_more:
-        last = rows[-1][0] if rows else int(digits)
+        # As old as the one before it: what comes behind it may be.
+        position = since._replace(number=rows[-1][0]) if rows else since
     return RunChanges(
         [run_id for _, run_id, gone in rows if not gone],
         [run_id for _, run_id, gone in rows if gone],
-        f"{identity}-{last}",
+        str(position),
         has_more,
     )

@@ -152,4 +152,6 @@ class SqliteRunStorage(RunStorage, Leases):
 
     def changes(self, after: str | None, limit: int) -> RunChanges:
         """See RunStorage."""
-        return self.database.read(lambda connection: run_changes.read_changes(connection, after, limit), snapshot=True)
+        return self.database.read(
+            lambda connection: run_changes.read_changes(connection, after, limit, self._clock()), snapshot=True
+        )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from daglens.storage.errors import RunConflict
+from daglens.storage.feed_positions import FeedPosition
 from daglens.storage.memory import InMemoryRunStorage
 from daglens.storage.records import (
     AddedRun,
@@ -357,7 +358,29 @@ class PositionOfNow(InMemoryRunStorage):
     """A page of changes gives the position of now, and what the page had no room for is lost."""
 
     def changes(self, after: str | None, limit: int) -> RunChanges:
-        return super().changes(after, limit)._replace(position=self._changes.position())
+        return super().changes(after, limit)._replace(position=str(self._changes.position(self._clock())))
+
+
+class _AnyAge(InMemoryRunStorage):
+    """Base: a position that is given out anew belongs to today."""
+
+    def _as_of_now(self, position: str) -> str:
+        return str(FeedPosition.of_now(*FeedPosition.parse(position)[:2], self._clock()))
+
+
+class PositionsForEver(_AnyAge):
+    """Deletions are forgotten after 90 days, and a position from before them is taken all the same."""
+
+    def changes(self, after: str | None, limit: int) -> RunChanges:
+        return super().changes(None if after is None else self._as_of_now(after), limit)
+
+
+class PagesMakeYoung(_AnyAge):
+    """A page of changes gives a position of today, also where older deletions come behind it."""
+
+    def changes(self, after: str | None, limit: int) -> RunChanges:
+        found = super().changes(after, limit)
+        return found._replace(position=self._as_of_now(found.position))
 
 
 # ---------------------------------------------------------------- deletion, names

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from daglens.storage.contract import TOMBSTONE_DAYS, RunStorage
-from daglens.storage.errors import RunDeleted
+from daglens.storage.errors import InvalidName, RunDeleted
 from daglens.storage.records import NewRun, RunFilter
 from daglens.testing.names import IMPOSSIBLE_NAMES
 from daglens.testing.runs.topic import NO_FILTER, RunTopic, add, ids, walk
@@ -98,6 +98,30 @@ class RunTombstoneExpiry(RunTopic):
             assert add(storage, run_id).tags == ()
         with pytest.raises(RunDeleted):
             storage.add(NewRun("another", "nightly"))
+
+    def test_position_that_could_miss_a_deletion(self, storage: RunStorage, clock: Clock) -> None:
+        """Who comes back to the changes after deletions were forgotten is refused, or told of them: never left with
+        runs that are gone. The same when a walk through the changes took that long."""
+        for run_id in ("r1", "r2", "r3"):
+            add(storage, run_id)
+        position = storage.changes(None, 10).position
+        storage.delete(["r1", "r2", "r3"])
+        clock.advance_days(TOMBSTONE_DAYS - 5)
+        assert sorted(storage.changes(position, 10).deleted) == ["r1", "r2", "r3"]
+        page = storage.changes(position, 1)
+        assert (len(page.deleted), page.has_more) == (1, True)
+        left = {"r1", "r2", "r3"} - set(page.deleted)
+        clock.advance_days(10)
+        # Old tombstones go while something else is deleted.
+        storage.delete(["another"])
+        for old, deleted in ((position, {"r1", "r2", "r3"}), (page.position, left)):
+            try:
+                changes = storage.changes(old, 10)
+            except InvalidName:
+                continue
+            assert deleted <= set(changes.deleted)
+        add(storage, "r4")
+        assert list(storage.changes(storage.changes(None, 10).position, 10).changed) == []
 
     def test_deleting_again_does_not_prolong(self, storage: RunStorage, clock: Clock) -> None:
         """A deletion that is carried on later counts from its beginning or from its end; 90 days after both it is
