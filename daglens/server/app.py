@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket
 from daglens.server.access import AccessMiddleware
 from daglens.server.answers import refusal
 from daglens.server.connections import ConnectionLimit
+from daglens.server.cut_off import CutOff
 from daglens.server.downloads import Downloads
 from daglens.server.gate import GateMiddleware
 from daglens.server.gatekeeping import forwarders
@@ -84,6 +85,7 @@ def create_app(
         middleware=[
             Middleware(TelemetryMiddleware, telemetry=served.telemetry),
             Middleware(SecurityHeaders),
+            Middleware(CutOff, stopping=served.stopping),
             Middleware(
                 AccessMiddleware,
                 allowed_hosts=settings.allowed_hosts,

@@ -31,6 +31,8 @@ class PushingProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        # What a server that ends tells those who send requests would unsay the upgrade.
+        self.default_headers = [header for header in self.default_headers if header[0] != b"connection"]
         self._receiving = Receiving()
         self._discards = False
 

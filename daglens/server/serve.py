@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import gc
 import logging
-import signal
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,7 @@ import uvicorn
 
 from daglens.server import last_resort
 from daglens.server.access import is_loopback
+from daglens.server.draining import DrainingServer
 from daglens.server.pushing import PushingProtocol
 from daglens.server.settings import InvalidServerSetting, ServerSettings
 from daglens.server.workers import become_workers
@@ -87,44 +85,6 @@ class TlsFiles:
         return context
 
 
-class DrainingServer(uvicorn.Server):
-    """A uvicorn server that says when it answers, lets long polls answer before it stops, and ends as if asked to."""
-
-    def __init__(self, config: uvicorn.Config, *, ready: Callable[[], None], drain: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-        self._drain = drain
-        self.on_shutdown: Callable[[], None] = lambda: None
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn."""
-        await super().startup(sockets)
-        self._ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn."""
-        self.on_shutdown()
-        self._drain()
-        await super().shutdown(sockets)
-        # Clients that don't read have had their time; what is still to be written to them would hold the loop for ever.
-        for connection in list(self.server_state.connections):
-            connection.transport.abort()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT as requests to end. uvicorn would raise them again once it has ended, and SIGTERM
-        would then take the process before the instance is closed."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {sign: signal.signal(sign, self.handle_exit) for sign in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for sign, handler in before.items():
-                signal.signal(sign, handler)
-
-
 def run(
     open_instance: Callable[[], Instance],
     *,
@@ -158,7 +118,7 @@ def run(
     try:
         from daglens.server.app import create_app
 
-        worker = become_workers(workers, grace_s=_GRACE_S) if workers > 1 else None
+        worker = become_workers(workers, grace_s=_GRACE_S, on_end=listening.close) if workers > 1 else None
         instance = open_instance()
         with instance:
             if worker is not None:

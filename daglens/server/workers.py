@@ -15,6 +15,7 @@ import selectors
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,19 +53,20 @@ class Worker:
         os.write(self._told, _READY)
 
 
-def become_workers(count: int, *, grace_s: float) -> Worker:
+def become_workers(count: int, *, grace_s: float, on_end: Callable[[], None]) -> Worker:
     """Start `count` processes and return in each of them; whoever called sees to them and doesn't return.
 
     The first is started alone: what is wrong with the instance is said once, and what has to be set up one sets up.
     A worker that dies is started again. SIGTERM and SIGINT end all; whoever has not ended `grace_s` seconds later is
-    killed. Workers end by themselves, as if asked to, when the process that started them is gone, however it went.
+    killed. `on_end` is called in the process that called, before workers are asked to end: it gives up what it shares
+    with them. Workers end by themselves, as if asked to, when the process that started them is gone, however it went.
     Call it from the main thread, while there is no other.
 
     Raises:
         SystemExit: In the process that called: 0 when all have ended as asked; 1 when one had to be killed; what a
             worker ended with when workers can't be started.
     """
-    return _Supervisor(count, grace_s).run()
+    return _Supervisor(count, grace_s, on_end).run()
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class _Child:
 class _Supervisor:
     count: int
     grace_s: float
+    on_end: Callable[[], None]
     _due: dict[int, float] = field(default_factory=dict)
     """Numbers of the workers to be started, and when."""
     _children: dict[int, _Child] = field(default_factory=dict)
@@ -197,6 +200,7 @@ class _Supervisor:
         now = time.monotonic()
         if self._kill_at is None:
             self._kill_at = now + self.grace_s
+            self.on_end()
             self._tell(signal.SIGTERM)
         elif now >= self._kill_at:
             log.error("%d workers have not ended within %g s; they are killed.", len(self._children), self.grace_s)

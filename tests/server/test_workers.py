@@ -22,7 +22,7 @@ from daglens.instance import Instance
 from daglens.server.telemetry.neighbours import merged
 from daglens.testing.server import LiveServer
 from tests.server.conftest import EVENTS, PATIENCE_S, Socket, create, opened, until, write
-from tests.server.test_processes import child_environment
+from tests.server.test_processes import child_environment, connection_to
 
 
 @dataclass
@@ -157,6 +157,40 @@ def test_all_end(instance: Instance, how: str) -> None:
         assert running.process.wait(PATIENCE_S) == 0
         assert all(gone(pid) for pid in workers)
     assert not running.says("Traceback")
+
+
+def test_nobody_connects_to_what_ends(instance: Instance) -> None:
+    """As soon as no worker takes connections any more nobody can connect, although requests under way are still let
+    finish: whoever connected would wait for the end, and be reset by it."""
+    with program(instance.home) as running:
+        ready(running)
+        with connection_to(running.url) as last:
+            last.settimeout(PATIENCE_S)
+            last.sendall(HALF)
+            # Answered at once: its worker has begun with the request.
+            assert last.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            running.process.terminate()
+            until(lambda: not is_reached(running.url))
+            assert running.process.poll() is None
+            last.sendall(REST)
+            answer = b"".join(iter(lambda: last.recv(65536), b""))
+            assert answer.startswith(b"HTTP/1.1 200") and answer.endswith(b'{"data":{"__typename":"Query"}}')
+        assert running.process.wait(PATIENCE_S) == 0
+
+
+REST = b'{"query": "{ __typename }"}'
+HALF = (
+    b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"
+    b"Content-Length: %d\r\n\r\n" % len(REST)
+)
+
+
+def is_reached(url: str) -> bool:
+    try:
+        connection_to(url).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 def scraped(running: Program) -> list[Metric]:
