@@ -7,6 +7,7 @@ their own origin they carry it in `Origin`. Both are checked before anything els
 from __future__ import annotations
 
 import ipaddress
+import logging
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,9 +19,13 @@ from daglens.server.admission import headers_of
 from daglens.server.answers import refusal, refuse
 from daglens.server.settings import PREFIX
 
+log = logging.getLogger("daglens.server")
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_PREFIX_CHARS = 255
+_MAX_ORIGIN_CHARS = 255
+_MOST_STRANGE_ORIGINS = 50
 
 
 class Address(NamedTuple):
@@ -53,6 +58,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class StrangeOrigins:
+    """Tells the log once of each origin whose pages are kept out. A browser hides from them why, and a preflight's
+    refusal has no words: without this line nobody learns which setting it is."""
+
+    def __init__(self, most: int = _MOST_STRANGE_ORIGINS) -> None:
+        """Of more than `most` origins no more is said: whoever asks may call itself anything."""
+        self._most = most
+        self._told: set[str] = set()
+
+    def note(self, origin: str) -> None:
+        """A page of this origin was kept out."""
+        shown = origin[:_MAX_ORIGIN_CHARS]
+        if shown in self._told or len(self._told) >= self._most:
+            return
+        self._told.add(shown)
+        last = " Of further origins nothing is said." if len(self._told) == self._most else ""
+        log.warning(
+            "Pages of %r may not use this server. If they should, start it with --allowed-origin ORIGIN, or name it in "
+            "`daglens: access: allowed_origins`.%s",
+            shown,
+            last,
+        )
+
+
 class AccessMiddleware:
     """Refuses strange hosts and origins, and puts the path prefix where the routes look for it."""
 
@@ -66,6 +95,7 @@ class AccessMiddleware:
         self._suffixes = tuple(host[1:] for host in hosts if host.startswith("*."))
         self._origins = {origin.lower().rstrip("/") for origin in allowed_origins}
         self._prefix = path_prefix
+        self._strange = StrangeOrigins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check one request or socket and hand it on."""
@@ -74,6 +104,9 @@ class AccessMiddleware:
             return
         headers = headers_of(scope)
         message = self._problem(scope, headers)
+        if message is None and "access-control-request-method" in headers and scope.get("method") == "OPTIONS":
+            # The answer is CORS's, which has no words that a page's author would get to see.
+            self._note_origin(headers)
         if message is None:
             await self._app(_below(scope, self._prefix or _forwarded_prefix(headers)), receive, send)
         else:
@@ -94,11 +127,17 @@ class AccessMiddleware:
         # An event stream is a socket in all but name: a page that may not read it may not have it opened either.
         changes = streams or scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS
         if origin is not None and changes and not self._is_allowed_origin(origin, host, headers):
+            self._strange.note(origin)
             return (
                 f"Pages of {origin!r} may not use this server. "
                 "Start it with --allowed-origin ORIGIN, or name it in `daglens: access: allowed_origins`."
             )
         return None
+
+    def _note_origin(self, headers: dict[str, str]) -> None:
+        origin, host = headers.get("origin"), address(headers["host"])
+        if origin is not None and host is not None and not self._is_allowed_origin(origin, host, headers):
+            self._strange.note(origin)
 
     def _is_allowed_host(self, host: str) -> bool:
         return self._any_host or is_loopback(host) or host in self._hosts or host.endswith(self._suffixes or ("\0",))

@@ -14,6 +14,7 @@ from daglens.access import Unauthenticated
 from daglens.server.admission import Admission, AuthenticatorFailed, Gate, admit, headers_of, unauthenticated
 from daglens.server.answers import JSON_TYPE, note_refusal, refusal, refuse
 from daglens.server.pushing import PUSH
+from daglens.server.return_address import login_address
 from daglens.server.rules import Rule, key_for, rule_of
 from daglens.server.telemetry.request import note_route, note_who
 
@@ -113,7 +114,7 @@ def unknown(scope: Scope, error: Unauthenticated) -> Response:
     accept = headers.get("accept", "")
     if scope["type"] == "http" and scope["method"] == "GET" and "text/html" in accept:
         # Somebody has opened an address in a browser.
-        return RedirectResponse(f"{scope.get('root_path', '')}/login", 303, {"cache-control": "no-store"})
+        return RedirectResponse(login_address(scope), 303, {"cache-control": "no-store"})
     challenge = 'Bearer realm="daglens"' + (', error="invalid_token"' if "authorization" in headers else "")
     return refusal(
         401,

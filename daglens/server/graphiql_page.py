@@ -14,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from daglens.server.admission import admission_of, cookie_of, headers_of
 from daglens.server.answers import JSON_TYPE, json_bytes
 from daglens.server.served import Served
 from daglens.storage.errors import DaglensError
@@ -73,15 +74,22 @@ class GraphiQLPage:
         return Response(text, 200 if complete else 503, _HEADERS, "text/html; charset=utf-8")
 
     async def examples(self, request: Request) -> Response:
-        """The tabs that the page opens with, their variables filled in from the newest run."""
+        """The tabs that the page opens with, their variables filled in from the newest run, and who has signed in."""
         known = await self._known_values()
         texts = operation_texts()
         fragments = texts.pop("fragments", "")
         tabs = [
             {"query": text, "variables": json.dumps(variables_of(text, known), indent=2)} for text in texts.values()
         ]
-        body = {"tabs": tabs, "fragments": fragments}
+        body = {"tabs": tabs, "fragments": fragments, "session": self._session(request)}
         return Response(json_bytes(body), headers={"content-type": JSON_TYPE, "cache-control": "no-store"})
+
+    def _session(self, request: Request) -> dict[str, str | None] | None:
+        """Who has signed in at `/login` and so can sign out; None where nobody did."""
+        if self._served.gate.is_open or cookie_of(headers_of(request.scope)) is None:
+            return None
+        known = admission_of(request.scope).known
+        return None if known is None else {"name": known.name, "role": known.role}
 
     async def _known_values(self) -> dict[str, Any]:
         calls = self._served.calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -15,10 +16,12 @@ from starlette.routing import BaseRoute, Route
 from daglens.access import Credentials, Identity
 from daglens.server.admission import COOKIE, AuthenticatorFailed, admission_of
 from daglens.server.answers import refusal
+from daglens.server.return_address import PARAMETER, return_address
 from daglens.server.served import Served
 
 _MAX_FORM_BYTES: Final = 16_384
 _PAGE = Path(__file__).parent / "graphiql" / "login.html"
+_MARK: Final = re.compile(r"\{\{(\w+)\}\}")
 _HEADERS: Final = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -45,12 +48,13 @@ class LoginPage:
 
     async def page(self, request: Request) -> Response:
         """The form, or who is signed in."""
+        back = return_address(request.query_params.get(PARAMETER, ""))
         if self._gate.is_open:
-            return _see(request, "/graphiql")
+            return _see(request, back)
         try:
-            return _html(request, await admission_of(request.scope).look())
+            return _html(await admission_of(request.scope).look(), back)
         except AuthenticatorFailed as error:
-            return _html(request, None, str(error), 503)
+            return _html(None, back, str(error), 503)
 
     async def sign_in(self, request: Request) -> Response:
         """Take a token out of the form; it is set as the cookie when somebody is known by it."""
@@ -61,28 +65,31 @@ class LoginPage:
         async for part in request.stream():
             body += part
             if len(body) > _MAX_FORM_BYTES:
-                return refusal(413, "BODY_TOO_LARGE", f"The body is larger than {_MAX_FORM_BYTES} bytes.")
-        token = parse_qs(body.decode("ascii", "replace")).get("token", [""])[0].strip()
+                message = f"The body is larger than {_MAX_FORM_BYTES} bytes."
+                return refusal(413, "BODY_TOO_LARGE", message, told={"limit": _MAX_FORM_BYTES})
+        form = parse_qs(body.decode("ascii", "replace"))
+        token = form.get("token", [""])[0].strip()
+        back = return_address(form.get(PARAMETER, [""])[0])
         client = request.client
         # Not the headers: who is known by them already would be let in by any token.
         credentials = Credentials(token or None, {}, client.host if client is not None else None)
         if not token or not (token.isascii() and token.isprintable()):
-            return _html(request, None, "This can't be a token.", 401)
+            return _html(None, back, "This can't be a token.", 401)
         try:
             known = await self._gate.identify(credentials)
         except AuthenticatorFailed as error:
-            return _html(request, None, str(error), 503)
+            return _html(None, back, str(error), 503)
         if known is None:
-            return _html(request, None, "This token is not known here.", 401)
+            return _html(None, back, "This token is not known here.", 401)
         if self._gate.by_token(token) is None:
             try:
                 is_known_anyway = await self._gate.by_others(replace(credentials, token=None)) == known
             except AuthenticatorFailed as error:
-                return _html(request, None, str(error), 503)
+                return _html(None, back, str(error), 503)
             if is_known_anyway:
                 # By the address, say: whatever was given would be kept, as if it were a token.
-                return _html(request, known, "You are let in without a token; this one is not kept.")
-        answer = _see(request, "/graphiql")
+                return _html(known, back, "You are let in without a token; this one is not kept.")
+        answer = _see(request, back)
         # Until the browser is closed.
         answer.set_cookie(
             COOKIE, token, path=_path(request), secure=_is_secure(request), httponly=True, samesite="strict"
@@ -109,9 +116,9 @@ def _see(request: Request, path: str) -> RedirectResponse:
     return RedirectResponse(request.scope.get("root_path", "") + path, 303, {"cache-control": "no-store"})
 
 
-def _html(request: Request, known: Identity | None, problem: str = "", status: int = 200) -> Response:
+def _html(known: Identity | None, back: str, problem: str = "", status: int = 200) -> Response:
     text = _PAGE.read_text(encoding="utf-8")
     state = "" if known is None else f"Signed in as {known.name or 'nobody by name'}: {known.role}."
-    for mark, value in (("{{problem}}", problem), ("{{state}}", state), ("{{known}}", "known" if known else "unknown")):
-        text = text.replace(mark, escape(value))
+    values = {"problem": problem, "state": state, "known": "known" if known else "unknown", "next": back}
+    text = _MARK.sub(lambda mark: escape(values[mark[1]]), text)
     return Response(text, status, _HEADERS, "text/html; charset=utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from html import unescape
 from http.cookies import SimpleCookie
 from pathlib import Path
 
@@ -25,6 +27,12 @@ def sign_in(http: httpx.Client, token: str, **headers: str) -> httpx.Response:
     return http.post("/login", data={"token": token}, headers=headers)
 
 
+def next_of(answer: httpx.Response) -> str:
+    """Where the form of the page leads."""
+    (value,) = re.findall(r'name="next" value="([^"]*)"', answer.text)
+    return unescape(value)
+
+
 def cookie_set(answer: httpx.Response) -> str:
     """The cookie that an answer sets, as a browser sends it back."""
     return f"{COOKIE}={SimpleCookie(answer.headers['set-cookie'])[COOKIE].value}"
@@ -42,6 +50,70 @@ def test_signing_in_and_out(guarded: LiveServer, tokens: Mapping[str, str]) -> N
         assert "Signed in as viewer: viewer." in http.get("/login").text
         assert http.post("/logout", headers={"origin": guarded.url}).headers["location"] == "/login"
         assert http.get(QUERY).status_code == 401
+
+
+@pytest.mark.parametrize("prefix", ["", "/daglens"])
+def test_signing_in_leads_back(serve: Serve, tokens: Mapping[str, str], tokens_file: Path, prefix: str) -> None:
+    """Who opened an address and was asked for a token gets there by it, also after a wrong one."""
+    wanted = "/runs/a%20b/compute-logs/load/stderr?attempt=2&x=%22"
+    server = serve(tokens=tokens_file, path_prefix=prefix)
+    with client_of(server) as http:
+        asked = http.get(f"{prefix}{wanted}", headers={"accept": "text/html"})
+        address = asked.headers["location"]
+        assert (asked.status_code, address.partition("?")[0]) == (303, f"{prefix}/login")
+        form = {"next": next_of(http.get(address))}
+        again = http.post(f"{prefix}/login", data={"token": UNKNOWN, **form})
+        assert next_of(again) == form["next"]
+        answer = http.post(f"{prefix}/login", data={"token": tokens["viewer"], **form})
+        assert answer.headers["location"] == f"{prefix}{wanted}"
+        for start in ("/", "/graphiql"):
+            http.cookies.clear()
+            plain = http.get(f"{prefix}{start}", headers={"accept": "text/html"})
+            assert plain.headers["location"] == f"{prefix}/login"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "//evil.example",
+        "///evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "https://evil.example/",
+        "https:evil.example",
+        "javascript:alert(1)",
+        "evil.example",
+        "/\t/evil.example",
+        "\t//evil.example",
+        "/\r\nset-cookie: x=y",
+        "/.//evil.example",
+        "/%2e%2e//evil.example",
+        "/../other",
+        "/login",
+        "/login?next=/x",
+        "/logout",
+        "/ü",
+        '/"><script>',
+        "/a#b",
+        "/" + "x" * 2000,
+        "",
+    ],
+)
+def test_signing_in_leads_nowhere_else(guarded: LiveServer, tokens: Mapping[str, str], elsewhere: str) -> None:
+    """A link to the page can't send whoever signs in to another server, by any writing of it."""
+    with client_of(guarded) as http:
+        assert next_of(http.get("/login", params={"next": elsewhere})) == "/graphiql"
+        answer = http.post("/login", data={"token": tokens["viewer"], "next": elsewhere})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/graphiql")
+
+
+def test_graphiql_knows_who_can_sign_out(guarded: LiveServer, tokens: Mapping[str, str]) -> None:
+    """Whoever signed in at the page; who comes by a header has nothing to sign out of."""
+    with client_of(guarded) as http:
+        by_header = http.get("/graphiql/examples.json", headers={"authorization": f"Bearer {tokens['viewer']}"})
+        assert by_header.json()["session"] is None
+        sign_in(http, tokens["viewer"])
+        assert http.get("/graphiql/examples.json").json()["session"] == {"name": "viewer", "role": "viewer"}
 
 
 @pytest.mark.parametrize(

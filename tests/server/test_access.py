@@ -101,6 +101,33 @@ def test_preflight(serve: Serve, server: LiveServer) -> None:
         assert (answer.headers.get("access-control-allow-origin") == origin) is allowed
 
 
+def test_an_unlisted_origin_is_told_of_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """A browser tells a page's author nothing of why a preflight was refused: the log names the origin and the setting,
+    once for each, and of so many at most that nobody fills it. The answers stay without words."""
+    server = serve(allowed_origins=("https://front.example.org",))
+    asked = {"access-control-request-method": "POST"}
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "allowed_origins" in record.getMessage()]
+
+    with httpx.Client(base_url=server.url) as http:
+        for origin in ("https://front.example.org", server.url):
+            http.options("/graphql", headers={"origin": origin, **asked})
+        assert told() == []
+        for _ in range(2):
+            answer = http.options("/graphql", headers={"origin": "http://localhost:5173", **asked})
+            assert (answer.status_code, answer.text) == (400, "Disallowed CORS origin")
+            http.post("/graphql", json={"query": "{version}"}, headers={"origin": "http://localhost:5173"})
+        (line,) = told()
+        assert "'http://localhost:5173'" in line
+        assert "--allowed-origin" in line
+        for number in range(60):
+            http.options("/graphql", headers={"origin": f"http://{number}.example" + "x" * 300, **asked})
+    assert len(told()) == 50
+    assert told()[-1].endswith("Of further origins nothing is said.")
+    assert max(map(len, told())) < 600
+
+
 @pytest.mark.parametrize("prefix", ["/daglens", "/a/b-c"])
 @pytest.mark.parametrize("cut", [True, False], ids=["cut off by the proxy", "passed on"])
 @pytest.mark.parametrize("by", ["setting", "header"])

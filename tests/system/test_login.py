@@ -55,10 +55,21 @@ def test_signing_in(guarded: Server, page: Page, tokens: dict[str, str]) -> None
     execute.click()
     wait_until(page, lambda: any("RUN_SUCCESS" in frame for frame in frames))
 
+    sign_out = page.get_by_role("button", name="Sign out")
+    expect(sign_out).to_have_attribute("title", "Signed in as viewer: viewer")
+    sign_out.click()
+    expect(page).to_have_url(f"{guarded.url}/login")
+    expect(page.get_by_label("Token")).to_be_visible()
+    page.goto(f"{guarded.url}/schema.graphql")
+    expect(page).to_have_url(f"{guarded.url}/login?next=/schema.graphql")
+    page.get_by_label("Token").fill(tokens[Role.VIEWER])
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(f"{guarded.url}/schema.graphql")
+
     page.goto(f"{guarded.url}/login")
     expect(page.locator("main")).to_contain_text("Signed in as viewer: viewer.")
-    page.get_by_role("button", name="Sign out").click()
-    expect(page.get_by_role("button", name="Sign out")).to_be_hidden()
+    sign_out.click()
+    expect(sign_out).to_be_hidden()
     page.goto(guarded.url)
     expect(page).to_have_url(f"{guarded.url}/login")
 

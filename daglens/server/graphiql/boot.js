@@ -4,7 +4,7 @@
   const at = (path) => new URL(path, location.href);
   const root = document.getElementById("graphiql");
 
-  let examples = { tabs: [], fragments: "" };
+  let examples = { tabs: [], fragments: "", session: null };
   try {
     const answer = await fetch(at("graphiql/examples.json"));
     if (answer.ok) examples = await answer.json();
@@ -16,11 +16,22 @@
   socket.protocol = socket.protocol === "https:" ? "wss:" : "ws:";
   const fetcher = GraphiQL.createFetcher({ url: at("graphql").href, subscriptionUrl: socket.href });
 
+  // Only who came by the page for signing in has something to sign out of.
+  function SignOut({ name, role }) {
+    const signOut = async () => {
+      await fetch(at("logout"), { method: "POST", redirect: "manual" });
+      location.assign(at("login"));
+    };
+    const props = { type: "button", className: "daglens-sign-out", onClick: signOut };
+    return React.createElement("button", { ...props, title: `Signed in as ${name || "nobody by name"}: ${role}` }, "Sign out");
+  }
+
   const first = examples.tabs[0];
   const logo = React.createElement(
     GraphiQL.Logo,
     null,
     React.createElement("span", { className: "daglens-logo" }, "daglens"),
+    examples.session && React.createElement(SignOut, examples.session),
   );
   ReactDOM.createRoot(root).render(
     React.createElement(
