@@ -67,7 +67,7 @@ def _masked(error: GraphQLError, clean: Cleaner, ids: dict[int, str]) -> GraphQL
         source=error.source,
         positions=error.positions,
         path=error.path,
-        extensions={**_extensions(error), "code": code, "errorId": error_id},
+        extensions={**_extensions(error), **_limit(error, code), "code": code, "errorId": error_id},
     )
 
 
@@ -84,6 +84,15 @@ def _extensions(error: GraphQLError) -> dict[str, Any]:
     return dict(error.extensions or {})
 
 
+def _limit(error: GraphQLError, code: str) -> dict[str, int]:
+    """Of a limit that graphql-core's parser keeps: as our own limits tell it."""
+    return {"limit": _most_tokens(error)} if code == TOO_MANY_TOKENS else {}
+
+
+def _most_tokens(error: GraphQLError) -> int:
+    return int("".join(sign for sign in error.message if sign.isdecimal()))
+
+
 def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
     """Code and message for the client."""
     if isinstance(cause, DaglensError) and cause.code != INTERNAL:
@@ -93,8 +102,8 @@ def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
         if isinstance(given, str):
             return given, error.message
         if error.message.startswith(_TOO_MANY_TOKENS):
-            most = "".join(sign for sign in error.message if sign.isdecimal())
-            return TOO_MANY_TOKENS, f"The document has more than {most} tokens. Values belong into its variables."
+            message = f"The document has more than {_most_tokens(error)} tokens. Values belong into its variables."
+            return TOO_MANY_TOKENS, message
         if isinstance(error, GraphQLSyntaxError) or error.message.startswith("Syntax Error"):
             return PARSE_FAILED, error.message
         if error.message.startswith(_NO_MUTATIONS):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from uuid import uuid4
 
 import orjson
@@ -18,6 +19,7 @@ log = logging.getLogger("daglens.server")
 
 _MOST_PATH_CHARS = 200
 JSON_TYPE = "application/json; charset=utf-8"
+NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 def json_bytes(value: Any) -> bytes:
@@ -45,8 +47,16 @@ def note_refusal(scope: Scope, code: str, how: str, error_id: str | None = None)
 class Refusal(Response):
     """An answer that only says what is wrong; the server's log has its errorId."""
 
-    def __init__(self, status: int, code: str, message: str, error_id: str, headers: Mapping[str, str]) -> None:
-        body = {"errors": [{"message": message, "extensions": {"code": code, "errorId": error_id}}]}
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        error_id: str,
+        headers: Mapping[str, str],
+        told: Mapping[str, object] = NOTHING,
+    ) -> None:
+        body = {"errors": [{"message": message, "extensions": {**told, "code": code, "errorId": error_id}}]}
         super().__init__(json_bytes(body), status, headers)
         self.code = code
         self.error_id = error_id
@@ -69,12 +79,14 @@ def refusal(
     headers: Mapping[str, str] | None = None,
     media_type: str = JSON_TYPE,
     error_id: str | None = None,
+    told: Mapping[str, object] = NOTHING,
 ) -> Response:
     """An answer that only says what is wrong. `code` is stable, `message` a sentence for people.
 
-    `error_id`: under which the log has told of it already.
+    `error_id`: under which the log has told of it already. `told`: what programs are told beside the code.
     """
-    return Refusal(status, code, message, error_id or str(uuid4()), {"content-type": media_type, **(headers or {})})
+    error_id = error_id or str(uuid4())
+    return Refusal(status, code, message, error_id, {"content-type": media_type, **(headers or {})}, told)
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send, answer: Response) -> None:

@@ -21,11 +21,21 @@ class BadRequest(DaglensError):
 
     code = "BAD_REQUEST"
 
-    def __init__(self, hint: str, *, status: int = 400, code: str = "BAD_REQUEST") -> None:
+    def __init__(
+        self,
+        hint: str,
+        *,
+        status: int = 400,
+        code: str = "BAD_REQUEST",
+        limit: int | None = None,
+        found: int | None = None,
+    ) -> None:
+        """`limit` is what is allowed, and `found` what there is, where either is known."""
         super().__init__(hint)
         self.hint = hint
         self.status = status
         self.told_code = code
+        self.told = {name: value for name, value in (("limit", limit), ("found", found)) if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

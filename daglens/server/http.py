@@ -66,7 +66,9 @@ class GraphQLOverHTTP:
         except BadRequest as error:
             headers = {"allow": "POST"} if error.status == 405 else {}
             told_as = JSON_TYPE if media_type == EVENT_STREAM_TYPE else media_type
-            return refusal(error.status, error.told_code, error.hint, headers=headers, media_type=told_as)
+            return refusal(
+                error.status, error.told_code, error.hint, headers=headers, media_type=told_as, told=error.told
+            )
         except TooManyBytes as error:
             told_as = JSON_TYPE if media_type == EVENT_STREAM_TYPE else media_type
             return refusal(error.status, error.code, str(error), headers={"retry-after": "1"}, media_type=told_as)
@@ -102,7 +104,7 @@ class GraphQLOverHTTP:
             body += part
             if 0 < most < len(body):
                 hint = f"The body is larger than {most:,} bytes: send less at once, e.g. fewer events in one mutation."
-                raise BadRequest(hint, status=413, code="BODY_TOO_LARGE")
+                raise BadRequest(hint, status=413, code="BODY_TOO_LARGE", limit=most)
             if part:
                 # Given back when the request has been answered, or its stream has ended.
                 connection.hold(len(part))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from daglens.access import Unauthenticated
 from daglens.server.admission import AuthenticatorFailed, admission_of
-from daglens.server.answers import json_bytes, note_refusal
+from daglens.server.answers import NOTHING, json_bytes, note_refusal
 from daglens.server.connections import (
     Connection,
     TooManyBytes,
@@ -221,12 +221,12 @@ class _Socket:
         # Those that are ending count as well, if less: whoever begins and stops in turns, and doesn't read, has many.
         if most and max(len(self._operations), (len(self._operations) + len(self._ending)) // 2) >= most:
             message = f"At most {most:,} operations may be open on one socket. Complete some, or open another socket."
-            await self._refuse(id, "TOO_MANY_OPERATIONS", message)
+            await self._refuse(id, "TOO_MANY_OPERATIONS", message, {"limit": most})
             return
         try:
             operation = self._served.documents.checked(GraphQLRequest.read(payload, self._unclaimed))
         except BadRequest as error:
-            await self._refuse(id, error.told_code, error.hint)
+            await self._refuse(id, error.told_code, error.hint, error.told)
             return
         task = asyncio.create_task(self._operate(id, operation), name=f"daglens-operation {id}")
         self._operations[id] = task
@@ -277,11 +277,11 @@ class _Socket:
             return None
         return lambda body: push(b"".join((head, body, b"}")))
 
-    async def _refuse(self, id: str, code: str, message: str) -> None:
+    async def _refuse(self, id: str, code: str, message: str, told: Mapping[str, object] = NOTHING) -> None:
         error_id = str(uuid4())
         self._served.telemetry.error(code, error_id)
         log.info("errorId %s: %s: %s", error_id, code, message)
-        error = {"message": message, "extensions": {"code": code, "errorId": error_id}}
+        error = {"message": message, "extensions": {**told, "code": code, "errorId": error_id}}
         await self._send({"type": "error", "id": id, "payload": self._dialect.error_payload([error])})
 
     async def _finish(self, id: str, message: dict[str, Any]) -> None:

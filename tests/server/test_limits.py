@@ -225,6 +225,19 @@ def test_every_limit_on_every_transport(
             print(f"{setting:20}" + "".join(f"{row[transport]:>26}" for transport in TRANSPORTS))
 
 
+@pytest.mark.parametrize(
+    ("setting", "transports"),
+    [("max_tokens", TRANSPORTS), ("max_document_chars", TRANSPORTS), ("max_body_bytes", (HTTP, SSE))],
+)
+def test_programs_are_told_the_limit(instance: Instance, setting: str, transports: tuple[str, ...]) -> None:
+    """As a number, not in a sentence alone, also by what is refused before anything is executed."""
+    queries = {"max_tokens": "{ " + "version " * 40 + "}", "max_document_chars": "{ version } #" + "x" * 300}
+    with served(instance, **{setting: LOW[setting]}) as server:
+        for transport in transports:
+            answer = answer_of(transport, server, queries.get(setting, RUNS + " " * 3000))
+            assert answer["errors"][0]["extensions"]["limit"] == LOW[setting], transport
+
+
 def slowly(read: Callable[..., Any]) -> Callable[..., Any]:
     """A database whose every read begins with a statement that never ends."""
 

@@ -64,6 +64,8 @@ class TrustedDocuments:
                 "into its variables.",
                 status=413,
                 code="DOCUMENT_TOO_LONG",
+                limit=self._most_chars,
+                found=len(request.query),
             )
         manifest = self._latest()
         if request.document_id is not None:
