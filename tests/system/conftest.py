@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Request
 
 # `make test` collects this folder, too, but has no browser. Where nothing is collected, `make test-system` fails.
 collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
@@ -84,6 +84,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def note_failed(request: Request, problems: list[str]) -> None:
+    """Note a request that came to nothing. Of a page that is left, the browser itself ends what is still under way, as
+    the icon on a machine that is busy; it says so by no other name, and by this one of nothing that a server does."""
+    if request.failure != "net::ERR_ABORTED":
+        problems.append(f"failed: {request.url}: {request.failure}")
+
+
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     """A page that fails the test when a script, a style or a request of it fails."""
@@ -92,7 +99,7 @@ def page(browser: Browser) -> Iterator[Page]:
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    page.on("requestfailed", lambda request: problems.append(f"failed: {request.url}"))
+    page.on("requestfailed", lambda request: note_failed(request, problems))
     yield page
     context.close()
     assert problems == []
