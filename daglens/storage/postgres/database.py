@@ -28,7 +28,7 @@ from daglens.storage.postgres.health import HealthCheck
 from daglens.storage.postgres.listening import Listener
 from daglens.storage.postgres.notifying import Notifier
 from daglens.storage.postgres.pool import Connection, ConnectionPool, connect, give_back
-from daglens.storage.postgres.prepared import NOT_KEPT, prepared
+from daglens.storage.postgres.prepared import NOT_KEPT, OUTDATED, prepared
 from daglens.storage.records import Health
 from daglens.storage.watches import Watches
 
@@ -160,9 +160,10 @@ class PostgresDatabase:
 
         def send(attempt: _Attempt) -> Rows:
             connection, text = attempt.connection, sql
-            if self._keeps_statements and connection.kept is not None:
+            if self._keeps_statements and connection.kept is not None and not attempt.unkept:
                 statement = prepared(sql)
-                if statement.name not in connection.kept:
+                attempt.was_kept = statement.name in connection.kept
+                if not attempt.was_kept:
                     self._send(connection, f"{self.settings()}{statement.prepare}", {})
                     connection.kept.add(statement.name)
                 text = statement.execute
@@ -193,7 +194,7 @@ class PostgresDatabase:
         lost = rolled_back = changed = unkept = 0
         while True:
             taken = self.pool.take()
-            attempt = _Attempt(taken.dbapi_connection)
+            attempt = _Attempt(taken.dbapi_connection, unkept=unkept > 0)
             broken = True
             try:
                 done = work(attempt)
@@ -211,7 +212,11 @@ class PostgresDatabase:
                     self._ready = False
                 elif code_of(error) in NOT_KEPT and unkept == 0:
                     unkept += 1
-                    self._keeps_statements = False
+                    if attempt.was_kept and code_of(error) == OUTDATED:
+                        # Somebody changed a table, and every session that knew it has a plan of no more use.
+                        broken = True
+                    else:
+                        self._keeps_statements = False
                 else:
                     raise self._told(error, attempt, repeatable) from error
             except Exception:
@@ -372,13 +377,20 @@ class Transaction:
 
 
 class _Attempt:
-    """One try on one connection; `in_doubt` from the moment a commit was sent."""
+    """One try on one connection.
 
-    __slots__ = ("connection", "in_doubt")
+    Attributes:
+        in_doubt: True from the moment a commit was sent.
+        unkept: No statement that a session keeps is to be used.
+        was_kept: The statement was in the session before this try.
+    """
 
-    def __init__(self, connection: Connection) -> None:
+    __slots__ = ("connection", "in_doubt", "unkept", "was_kept")
+
+    def __init__(self, connection: Connection, *, unkept: bool = False) -> None:
         self.connection = connection
-        self.in_doubt = False
+        self.unkept = unkept
+        self.in_doubt = self.was_kept = False
 
 
 @lru_cache(maxsize=4096)

@@ -21,11 +21,14 @@ _PARAMETER = re.compile(r"%\((\w+)\)s")
 # page would read the whole table, until the server's next ANALYZE of it.
 _SETTINGS = "SET LOCAL plan_cache_mode = force_generic_plan;SET LOCAL enable_seqscan = off;"
 
+OUTDATED = errorcodes.FEATURE_NOT_SUPPORTED
+"""What it says, among other things, when a statement that it keeps stands for columns that have changed."""
+
 NOT_KEPT = frozenset(
     {
         errorcodes.INVALID_SQL_STATEMENT_NAME,
         errorcodes.DUPLICATE_PREPARED_STATEMENT,
-        errorcodes.FEATURE_NOT_SUPPORTED,
+        OUTDATED,
     }
 )
 """What the server says when a statement isn't there, is there unexpectedly, or stands for columns that have changed."""
