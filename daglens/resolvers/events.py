@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from operator import add, itemgetter
+from operator import add
 from typing import TYPE_CHECKING
 
 import anyio
@@ -18,6 +18,7 @@ from daglens.resolvers.limits import MAX_EVENTS, MAX_EVENTS_BYTES, MAX_FILTER_VA
 from daglens.resolvers.loaders import RunKey
 from daglens.resolvers.names import is_name, names_only
 from daglens.storage.errors import RunNotFound
+from daglens.storage.event_columns import EventColumns
 from daglens.storage.records import (
     MAX_SEQ,
     EventFilter,
@@ -183,15 +184,15 @@ def _page(place: EventPlace, found: EventSlice) -> EventPage:
 
 def _bounded(found: EventSlice) -> EventSlice:
     """The slice, or as much of it as one answer may hold: at least one event."""
-    sizes = list(map(add, map(len, map(_MESSAGE, found.events)), map(len, map(_DATA, found.events))))
-    if sum(sizes) <= MAX_EVENTS_BYTES:
-        return found
-    fitting = sum(1 for total in accumulate(sizes) if total <= MAX_EVENTS_BYTES)
-    events = found.events[: max(1, fitting)]
-    if len(events) == len(found.events):
-        return found
-    return found._replace(events=events, through_seq=events[-1].seq, has_more=True)
+    events = EventColumns.of(found.events)
+    sizes = list(map(add, map(len, events.columns[_MESSAGE]), map(len, events.columns[_DATA])))
+    if sum(sizes) > MAX_EVENTS_BYTES:
+        fitting = max(1, sum(1 for total in accumulate(sizes) if total <= MAX_EVENTS_BYTES))
+        if fitting < len(events):
+            events = events[:fitting]
+            return found._replace(events=events, through_seq=events[-1].seq, has_more=True)
+    return found._replace(events=events)
 
 
-_MESSAGE: Callable[[EventRecord], str] = itemgetter(EventRecord._fields.index("message"))
-_DATA: Callable[[EventRecord], str] = itemgetter(EventRecord._fields.index("data"))
+_MESSAGE = EventRecord._fields.index("message")
+_DATA = EventRecord._fields.index("data")

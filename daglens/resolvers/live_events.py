@@ -97,9 +97,10 @@ class RunFeed(Feed):
         elif not self._opened:
             self.end_seq = found.head.last_seq if found.head is not None else 0
         else:
-            self._calls.observer.events_read(found.events)
-            sizes = [size_of(event) for event in found.events]
-            self._window.extend(found.events)
+            events = list(found.events)
+            self._calls.observer.events_read(events)
+            sizes = [size_of(event) for event in events]
+            self._window.extend(events)
             self._window_bytes += sum(sizes)
             self.end_seq = found.through_seq
             self.at_end = not found.has_more

@@ -44,7 +44,7 @@ class History:
         task = self._reading.get(key)
         if task is None:
             # A task of its own: whoever began it may go while others wait for it.
-            task = asyncio.create_task(self._calls.events(lambda storage: storage.read([query])[0]))
+            task = asyncio.create_task(self._calls.events(lambda storage: _records(storage.read([query])[0])))
             self._reading[key] = task
             task.add_done_callback(self._noted(key, keep=keep and query.filter is None))
         return await asyncio.shield(task)
@@ -68,6 +68,11 @@ class History:
         self._kept_bytes += size
         while self._kept_bytes > self._settings.window_bytes:
             self._kept_bytes -= self._kept.popitem(last=False)[1][1]
+
+
+def _records(found: EventSlice) -> EventSlice:
+    # Each viewer goes through them, and a sequence of columns makes them anew each time.
+    return found._replace(events=list(found.events))
 
 
 def size_of(event: EventRecord) -> int:

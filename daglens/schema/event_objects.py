@@ -4,7 +4,6 @@ Whatever is stored gives an object; what doesn't fit its type, an UnknownEvent.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from operator import itemgetter
 from typing import Any
 
 import strawberry
@@ -18,6 +17,7 @@ from daglens.schema.event import Event, UnknownEvent
 from daglens.schema.event_data import Fields, Lacks, parse_data
 from daglens.schema.scalars import Cursor, DateTime
 from daglens.storage import event_types as et
+from daglens.storage.event_columns import EventColumns, picked
 from daglens.storage.records import EventRecord
 
 Read = Callable[[Fields], dict[str, Any]]
@@ -170,7 +170,7 @@ class EventRows(Rows[Event]):
     common = frozenset({"run_id", "seq", "cursor", "timestamp", "level", "message", "event_type", "step_key"})
 
     def __init__(self, records: Sequence[EventRecord], incarnation: str | None) -> None:
-        self._records = records
+        self._records = EventColumns.of(records)
         self._cursor_prefix = event_cursor_prefix(incarnation or "")
 
     def __len__(self) -> int:
@@ -181,7 +181,7 @@ class EventRows(Rows[Event]):
 
     def columns(self) -> Columns:
         """See Rows."""
-        columns = _EventColumns(self._records, self._cursor_prefix)
+        columns = _EventColumns(_Stored(self._records.columns, self._cursor_prefix), None, ())
         # What an object is made of beyond the columns: its type.
         columns.check_texts(_EVENT_TYPE)
         columns.check_texts(_DATA)
@@ -189,25 +189,21 @@ class EventRows(Rows[Event]):
 
     def by_type(self) -> Sequence[tuple[type, Sequence[int] | None, Columns]]:
         """See Rows."""
+        stored = _Stored(self._records.columns, self._cursor_prefix)
         # Most events of a log have the data of another: {"attempt": 1}, {"logger": "etl"}.
-        keys = list(map(_TYPE_AND_DATA, self._records))
+        keys = list(zip(stored.columns[_EVENT_TYPE], stored.columns[_DATA], strict=True))
         told = {key: _told(*key) for key in dict.fromkeys(keys)}
-        places: dict[type[Event], list[int]] = {kind: [] for kind, _ in told.values()}
-        own: dict[type[Event], list[dict[str, Any]]] = {kind: [] for kind in places}
-        for place, (kind, values) in enumerate(map(told.__getitem__, keys)):
-            places[kind].append(place)
-            own[kind].append(values)
-        parts: list[tuple[type, Sequence[int] | None, Columns]] = []
-        for kind, indices in places.items():
-            records = self._records if len(places) == 1 else [self._records[place] for place in indices]
-            columns = _EventColumns(records, self._cursor_prefix, own[kind])
-            parts.append((kind, None if len(places) == 1 else indices, columns))
-        return parts
+        kinds, own = zip(*map(told.__getitem__, keys), strict=True)
+        if len(set(kinds)) == 1:
+            return [(kinds[0], None, _EventColumns(stored, None, own))]
+        places: dict[type[Event], list[int]] = {}
+        for place, kind in enumerate(kinds):
+            places.setdefault(kind, []).append(place)
+        return [(kind, found, _EventColumns(stored, found, own)) for kind, found in places.items()]
 
 
 _EVENT_TYPE = EventRecord._fields.index("event_type")
 _DATA = EventRecord._fields.index("data")
-_TYPE_AND_DATA: Callable[[EventRecord], tuple[str, str]] = itemgetter(_EVENT_TYPE, _DATA)
 _SEQ = EventRecord._fields.index("seq")
 _LEVEL = EventRecord._fields.index("level")
 _AS_STORED = {
@@ -221,39 +217,51 @@ _AS_STORED = {
 _TEXT = {str}
 
 
-class _EventColumns:
-    """Events column by column; `own`: what each of them holds beyond the fields of Event.
+class _Stored:
+    """Events column by column.
 
     Raises what making an event's object raises where its level is no number.
     """
 
-    __slots__ = ("_count", "_cursor_prefix", "_levels", "_own", "_stored")
+    __slots__ = ("columns", "cursor_prefix", "levels")
 
-    def __init__(self, records: Sequence[EventRecord], cursor_prefix: str, own: Sequence[dict[str, Any]] = ()) -> None:
-        self._count = len(records)
-        self._stored: list[tuple[Any, ...]] = list(zip(*records, strict=True))
-        self._cursor_prefix = cursor_prefix
-        self._own = own
-        numbers = self._stored[_LEVEL]
+    def __init__(self, columns: Sequence[Sequence[Any]], cursor_prefix: str) -> None:
+        self.columns = columns
+        self.cursor_prefix = cursor_prefix
+        numbers = columns[_LEVEL]
         levels = list(map(_LEVELS.get, numbers))
-        self._levels = levels if None not in levels else list(map(_level, numbers))
+        self.levels = levels if None not in levels else list(map(_level, numbers))
+
+
+class _EventColumns:
+    """Some events; `places`: which (None: all); `own`: what each event of all holds beyond the fields of Event."""
+
+    __slots__ = ("_own", "_places", "_stored")
+
+    def __init__(self, stored: _Stored, places: Sequence[int] | None, own: Sequence[dict[str, Any]]) -> None:
+        self._stored = stored
+        self._places = places
+        self._own = own
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._stored.levels if self._places is None else self._places)
 
     def column(self, name: str) -> Sequence[Any]:
         """See Columns."""
         index = _AS_STORED.get(name)
         if index is not None:
-            return self._stored[index]
+            return self._of_these(self._stored.columns[index])
         if name == "cursor":
-            prefix = self._cursor_prefix
-            return [f"{prefix}{seq}" for seq in self._stored[_SEQ]]
+            prefix = self._stored.cursor_prefix
+            return [f"{prefix}{seq}" for seq in self._of_these(self._stored.columns[_SEQ])]
         if name == "level":
-            return self._levels
-        return [values[name] for values in self._own]
+            return self._of_these(self._stored.levels)
+        return [values[name] for values in self._of_these(self._own)]
+
+    def _of_these(self, column: Sequence[Any]) -> Sequence[Any]:
+        return column if self._places is None else picked([column], self._places)[0]
 
     def check_texts(self, index: int) -> None:
         """Raise Surprise when a column holds something else than texts."""
-        if set(map(type, self._stored[index])) != _TEXT:
+        if set(map(type, self._stored.columns[index])) != _TEXT:
             raise Surprise(index)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from psycopg2.errors import ProgramLimitExceeded
 
 from daglens.storage.errors import RunFull
 from daglens.storage.postgres import (
@@ -53,6 +54,30 @@ def runs(database: PostgresDatabase) -> PostgresRunStorage:
 
 def logged(*ids: str | None) -> list[EventDraft]:
     return [EventDraft("LOG_MESSAGE", event_id=event_id) for event_id in ids]
+
+
+def test_a_page_that_no_text_can_hold(
+    database: PostgresDatabase, events: PostgresEventLogStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page of more than a gigabyte, which the server won't gather into a text, comes row by row.
+
+    The server's word for it stands in here for a gigabyte of events.
+    """
+    events.append("r1", logged("a", None, "c"))
+    query = EventQuery("r1", limit=2)
+    (expected,) = events.read([query])
+    asked: list[str] = []
+    read = database.read
+
+    def refuses_to_gather(template: str, parameters: object) -> object:
+        asked.append(template)
+        if "string_agg" in template:
+            raise ProgramLimitExceeded
+        return read(template, parameters)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(database, "read", refuses_to_gather)
+    assert events.read([query]) == [expected]
+    assert len(asked) == 2 and len(expected.events) == 2
 
 
 def test_run_is_full(postgres: PostgresServer, postgres_schema: str, events: PostgresEventLogStorage) -> None:

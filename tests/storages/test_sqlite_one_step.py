@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daglens.storage.sqlite.one_step import fetch, nested
+from daglens.storage.sqlite.one_step import fetch, fetch_columns, nested
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 VALUES = st.none() | TEXTS | st.integers(-(2**63), 2**63 - 1)
@@ -38,13 +38,15 @@ def test_as_the_driver_gives_them(connection: sqlite3.Connection, values: list[s
     assert len(rows) == len(values) + 4
 
 
-@given(st.lists(st.none() | TEXTS, max_size=9))
-def test_long_texts_as_the_driver_gives_them(connection: sqlite3.Connection, values: list[str | None]) -> None:
-    """Those that go beside the JSON, too: none, empty ones, NULs, and characters of any number of bytes."""
-    fill(connection, [*values, "", None, "\0", "é\0\U0001f600", ""])
-    for source in (SOURCE, "SELECT number, NULL AS value FROM given", "SELECT * FROM given WHERE number < 0"):
-        rows = fetch(connection, "number", source, (), long="value")
-        assert [tuple(row) for row in rows] == connection.execute(source).fetchall()
+@given(st.lists(TEXTS, max_size=9))
+def test_columns_as_the_driver_gives_them(connection: sqlite3.Connection, values: list[str]) -> None:
+    """Columns, and texts that go beside the JSON, too: none, empty ones, NULs, characters of any number of bytes, and
+    what stands between them on their way."""
+    for odd in ([], ["", "\0", "é\0\U0001f600", ""], ["\x1e"], ["a\x1e", ""]):
+        fill(connection, [*values, *odd])
+        for source in (SOURCE, "SELECT * FROM given WHERE number < 0"):
+            numbers, texts = fetch_columns(connection, ["number"], source, (), long="value")
+            assert list(zip(numbers, texts, strict=True)) == connection.execute(source).fetchall()
 
 
 def test_long_texts_are_not_written_as_json(connection: sqlite3.Connection) -> None:
@@ -54,11 +56,11 @@ def test_long_texts_are_not_written_as_json(connection: sqlite3.Connection) -> N
     seen: list[str] = []
     connection.set_trace_callback(seen.append)
     try:
-        rows = fetch(connection, "number", SOURCE, (), long="value")
+        columns = fetch_columns(connection, ["number"], SOURCE, (), long="value")
     finally:
         connection.set_trace_callback(None)
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
-    assert [tuple(row) for row in rows] == [(1, "\\" * 600), (0, '"' * 600)]
+    assert list(columns) == [[1, 0], ["\\" * 600, '"' * 600]]
     assert len(seen) == 1
 
 
@@ -66,9 +68,12 @@ def test_text_that_is_no_utf_8(connection: sqlite3.Connection) -> None:
     """What the driver says of it is said here, however the rows are fetched."""
     connection.execute("DELETE FROM given")
     connection.execute("INSERT INTO given VALUES (1, CAST(x'ff' AS TEXT))")
-    for given_as in ({"columns": "number, value"}, {"columns": "number", "long": "value"}):
-        with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
-            fetch(connection, source=SOURCE, parameters=(), **given_as)
+    with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+        fetch(connection, "number, value", SOURCE, ())
+    with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+        fetch_columns(connection, ["number"], SOURCE, (), long="value")
+    with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
+        fetch_columns(connection, ["value"], SOURCE, (), long="number")
 
 
 def test_nested_lists(connection: sqlite3.Connection) -> None:
@@ -90,7 +95,7 @@ def test_more_than_one_text_can_hold(connection: sqlite3.Connection) -> None:
             (1, "y" * 900),
             (0, "x" * 900),
         ]
-        assert [tuple(row) for row in fetch(connection, "number", SOURCE, (), long="value")] == [
+        assert list(zip(*fetch_columns(connection, ["number"], SOURCE, (), long="value"), strict=True)) == [
             (1, "y" * 900),
             (0, "x" * 900),
         ]

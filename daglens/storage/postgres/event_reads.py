@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
-from operator import itemgetter
 from typing import Any
 
+from psycopg2.errors import ProgramLimitExceeded
+
+from daglens.storage.event_columns import NO_EVENTS, Column, EventColumns
 from daglens.storage.postgres.database import PostgresDatabase, Rows
 from daglens.storage.postgres.texts import number_array, text_array
-from daglens.storage.records import EventFilter, EventQuery, EventRecord, EventSlice, EventsOrder, Head, StepState
+from daglens.storage.records import EventFilter, EventQuery, EventSlice, EventsOrder, Head, StepState
 from daglens.storage.sql.rows import (
     HEAD_COLUMNS,
     STEP_COLUMNS,
     bounded,
-    event_of,
     head_of,
     step_of,
     texts_that_may_be_stored,
 )
+from daglens.storage.sql.whole_texts import loads
 
 MAX_EXAMINED = 200_000
 """Events that one filtered read looks at."""
@@ -35,7 +36,8 @@ _HEAD_ROW = (
     f"json_build_array({HEAD_COLUMNS})::text"
 )
 
-_EVENT = "e.seq, e.event_id, e.event_type, e.step_key, e.level, e.message, e.timestamp_us, e.data"
+_EVENT_COLUMNS = ("seq", "event_id", "event_type", "step_key", "level", "message", "timestamp_us", "data")
+_EVENT = ", ".join(f"e.{name}" for name in _EVENT_COLUMNS)
 
 _STEPS = f"""{_ALONG_THE_KEY}
 SELECT h.run_id, s.* FROM {{s}}.event_heads AS h CROSS JOIN LATERAL (
@@ -86,9 +88,6 @@ def read_slices(database: PostgresDatabase, queries: Sequence[EventQuery]) -> li
     return [plan.slice() for plan in plans]
 
 
-_SEQ = itemgetter(1)
-
-
 class _Plan:
     """One query, and what is found for it."""
 
@@ -98,15 +97,13 @@ class _Plan:
         self.limit = max(0, query.limit)
         self.after = None if query.after_seq is None else bounded(query.after_seq)
         self.head: Head | None = None
-        self.events: list[EventRecord] = []
+        self.events = NO_EVENTS
 
-    def take(self, rows: Rows) -> None:
-        """Rows whose first column is the run id: the head, and events in any order."""
-        rows.sort(key=_SEQ, reverse=not self.forward)
-        if rows:
-            row = rows.pop(0 if self.forward else -1)
-            self.head = head_of(json.loads(row[8]))
-            self.events = list(map(event_of, rows))
+    def take(self, columns: Sequence[Column]) -> None:
+        """Events of the page, in any order: the columns of EventRecord but for the run id."""
+        if columns[0]:
+            run_ids = [self.query.run_id] * len(columns[0])
+            self.events = EventColumns([run_ids, *columns]).in_order(newest_first=not self.forward)
 
     def slice(self) -> EventSlice:
         last = 0 if self.head is None else self.head.last_seq
@@ -135,16 +132,64 @@ class _Plan:
         return 1 if self.query.filter is None else max(1, begin - MAX_EXAMINED)
 
 
+# Each column of a page as one text: for 1000 events a fourth of this process' time for their rows, and a fifth less of
+# the server's and this one's together (psycopg2 2.9, PostgreSQL 18). What stands between the texts is a character that
+# JSON can't hold as it is, and others hardly ever do; neither ids nor step keys are empty.
+_BETWEEN = "\x1e"
+_NUMBERS = "'[' || string_agg({}::text, ',') || ']'"
+_TEXTS = f"string_agg({{}}, '{_BETWEEN}')"
+_GATHERED = ", ".join(
+    (_NUMBERS if name in ("seq", "level", "timestamp_us") else _TEXTS).format(
+        f"coalesce({name}, '')" if name in ("event_id", "step_key") else name
+    )
+    for name in _EVENT_COLUMNS
+)
+
+
 def _read_one(database: PostgresDatabase, plan: _Plan) -> None:
     if not texts_that_may_be_stored([plan.query.run_id]):
         return
     values: dict[str, Any] = {"run": plan.query.run_id}
-    sql = f"""{_ALONG_THE_KEY}
-WITH head AS MATERIALIZED (SELECT {HEAD_COLUMNS} FROM {{s}}.event_heads WHERE run_id = %(run)s)
-SELECT run_id, {_HEAD_ROW} FROM head"""
-    if plan.limit:
-        sql += f" UNION ALL ({_page(plan, 'SELECT run_key FROM head', 'SELECT last_seq FROM head', '', values)})"
-    plan.take(database.read(sql, values))
+    head = f"""{_ALONG_THE_KEY}
+WITH head AS MATERIALIZED (SELECT {HEAD_COLUMNS} FROM {{s}}.event_heads WHERE run_id = %(run)s)"""
+    its_head = f"(SELECT json_build_array({HEAD_COLUMNS})::text FROM head)"
+    if not plan.limit:
+        sql = f"{head} SELECT {its_head}"
+    else:
+        page = _page(plan, "SELECT run_key FROM head", "SELECT last_seq FROM head", "", values)
+        sql = f"{head}, page AS ({page}) SELECT {its_head}, {_GATHERED} FROM page"
+    try:
+        ((found_head, *texts),) = database.read(sql, values)
+    except ProgramLimitExceeded:
+        # More than a gigabyte, which PostgreSQL has no text for.
+        _read_many(database, [plan])
+        return
+    if found_head is None:
+        return
+    plan.head = head_of(loads(found_head))
+    if texts and texts[0] is not None:
+        columns = _columns(texts)
+        if columns is None:
+            _read_many(database, [plan])
+        else:
+            plan.take(columns)
+
+
+def _columns(texts: Sequence[str]) -> list[Column] | None:
+    """Columns of their texts; None where a text holds what stands between them."""
+    seq, event_id, event_type, step_key, level, message, timestamp_us, data = texts
+    seqs: list[int] = loads(seq)
+    columns: list[Column] = [
+        seqs,
+        [text or None for text in event_id.split(_BETWEEN)],
+        event_type.split(_BETWEEN),
+        [text or None for text in step_key.split(_BETWEEN)],
+        loads(level),
+        message.split(_BETWEEN),
+        loads(timestamp_us),
+        data.split(_BETWEEN),
+    ]
+    return columns if all(len(column) == len(seqs) for column in columns) else None
 
 
 def _read_many(database: PostgresDatabase, plans: Sequence[_Plan]) -> None:
@@ -177,9 +222,9 @@ WITH head AS MATERIALIZED (SELECT {HEAD_COLUMNS} FROM {{s}}.event_heads WHERE ru
     for n, plan in enumerate(plans):
         head = head_rows.get(plan.query.run_id)
         if head is not None:
-            # Their first column is the number of the query: two may be of one run.
-            run_id = plan.query.run_id
-            plan.take([head, *((run_id, *row[1:]) for row in event_rows.get(str(n), ()))])
+            plan.head = head_of(loads(head[8]))
+            # The first column is the number of the query: two may be of one run.
+            plan.take([*zip(*event_rows.get(str(n), ()), strict=True)][1:] or NO_EVENTS.columns[1:])
 
 
 def _simple_pages(plans: Sequence[tuple[int, _Plan]], *, forward: bool, values: dict[str, Any]) -> str:
@@ -203,7 +248,7 @@ def _simple_pages(plans: Sequence[tuple[int, _Plan]], *, forward: bool, values: 
 
 
 def _page(plan: _Plan, key: str, last: str, number: str, values: dict[str, Any]) -> str:
-    """SQL for one page; its first column is `number`, or the run id without one."""
+    """SQL for one page; its first column is `number`."""
     conditions = [f"e.run_key = ({key})"]
     after = f"%(after{number})s"
     # Before the first event every place is the same; and taking something off it must stay a number.
@@ -220,10 +265,9 @@ def _page(plan: _Plan, key: str, last: str, number: str, values: dict[str, Any])
     elif plan.after is not None:
         conditions.append(f"e.seq {'>' if plan.forward else '<'} {after}")
     values[f"limit{number}"] = plan.limit
-    values[f"first{number}"] = number or plan.query.run_id
     order = "ASC" if plan.forward else "DESC"
     return (
-        f"SELECT %(first{number})s::text, {_EVENT} FROM {{s}}.events AS e WHERE {' AND '.join(conditions)} "
+        f"SELECT '{number}'::text, {_EVENT} FROM {{s}}.events AS e WHERE {' AND '.join(conditions)} "
         f"ORDER BY e.seq {order} LIMIT %(limit{number})s"
     )
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from daglens.storage.names import MAX_NAME_CHARS
 from daglens.storage.records import (
     AttemptSpan,
     EventCounts,
-    EventRecord,
     Head,
     RunParts,
     RunRecord,
@@ -92,11 +90,6 @@ def head_values(head: Head) -> tuple[Any, ...]:
         head.heard_at_us,
     )
 
-
-# ---------------------------------------------------------------- events
-
-event_of: Callable[[Sequence[Any]], EventRecord] = partial(tuple.__new__, EventRecord)
-"""The event in a row of as many columns as it has fields: as `EventRecord._make`, with no call of Python each."""
 
 # ---------------------------------------------------------------- steps
 

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from daglens.storage.records import EventFilter, EventQuery, EventRecord, EventSlice, EventsOrder, Head, StepState
+from daglens.storage.event_columns import NO_EVENTS, Column, EventColumns, picked
+from daglens.storage.records import EventFilter, EventQuery, EventSlice, EventsOrder, Head, StepState
 from daglens.storage.sql.rows import (
     HEAD_COLUMNS,
     STEP_COLUMNS,
-    event_of,
     head_of,
     json_array,
     step_of,
     texts_that_may_be_stored,
 )
-from daglens.storage.sqlite.one_step import fetch
+from daglens.storage.sqlite.one_step import fetch, fetch_columns
 
 MAX_EXAMINED = 200_000
 """Events that one filtered read looks at."""
 
-_COLUMNS = "seq, event_id, event_type, step_key, level, message, timestamp_us"
+_COLUMNS = ("seq", "event_id", "event_type", "step_key", "level", "message", "timestamp_us")
 _LONG = "data"
-_EVENT_COLUMNS = ", ".join(f"e.{name} AS {name}" for name in f"{_COLUMNS}, {_LONG}".split(", "))
+_EVENT_COLUMNS = ", ".join(f"e.{name} AS {name}" for name in (*_COLUMNS, _LONG))
 
 _HEADS = "SELECT h.* FROM json_each(?) AS given CROSS JOIN event_heads AS h WHERE h.run_id = given.value"
 
 # seq is dense: a page is a range, and needs no LIMIT of its own. So one statement reads the pages of many runs.
-_EVENTS_OF_ONE = f"SELECT {_EVENT_COLUMNS} FROM events AS e WHERE e.run_key = ?2 AND e.seq BETWEEN ?3 AND ?4"
+_EVENTS_OF_ONE = f"SELECT {_EVENT_COLUMNS} FROM events AS e WHERE e.run_key = ? AND e.seq BETWEEN ? AND ?"
 
 _EVENTS_OF_MANY = f"""
 SELECT given.key AS place, {_EVENT_COLUMNS} FROM json_each(?) AS given CROSS JOIN events AS e
@@ -87,19 +85,30 @@ def read_slices(connection: sqlite3.Connection, queries: Sequence[EventQuery]) -
     unfiltered = [plan for plan in plans if plan.wants_rows and plan.query.filter is None]
     if len(unfiltered) == 1:
         plan = unfiltered[0]
-        place = (plan.query.run_id, plan.run_key, plan.low, plan.high)
-        plan.take(fetch(connection, f"?1, {_COLUMNS}", _EVENTS_OF_ONE, place, long=_LONG))
+        place = (plan.run_key, plan.low, plan.high)
+        plan.take(fetch_columns(connection, _COLUMNS, _EVENTS_OF_ONE, place, long=_LONG))
     elif unfiltered:
         given = json.dumps([(plan.run_key, plan.low, plan.high) for plan in unfiltered])
-        rows = fetch(connection, f"place, {_COLUMNS}", _EVENTS_OF_MANY, (given,), long=_LONG)
-        rows.sort(key=itemgetter(0, 1))
-        for index, group in groupby(rows, key=itemgetter(0)):
-            run_id = unfiltered[index].query.run_id
-            unfiltered[index].take((run_id, *row[1:]) for row in group)
+        _take_placed(connection, _EVENTS_OF_MANY, (given,), unfiltered)
     filtered = [plan for plan in plans if plan.wants_rows and plan.query.filter is not None]
     for chunk in (filtered[start : start + _MOST_BRANCHES] for start in range(0, len(filtered), _MOST_BRANCHES)):
         _read_filtered(connection, chunk)
     return [plan.slice() for plan in plans]
+
+
+def _take_placed(
+    connection: sqlite3.Connection, source: str, parameters: Sequence[Any] | Mapping[str, Any], plans: Sequence[_Plan]
+) -> None:
+    """Give each plan its events out of those of many: `place` says which plan's they are."""
+    places, *columns = fetch_columns(connection, ("place", *_COLUMNS), source, parameters, long=_LONG)
+    if len(set(places)) == 1:
+        plans[places[0]].take(columns)
+        return
+    places_of: dict[int, list[int]] = {}
+    for row, place in enumerate(places):
+        places_of.setdefault(place, []).append(row)
+    for place, rows in places_of.items():
+        plans[place].take(picked(columns, rows))
 
 
 def _first_seqs(connection: sqlite3.Connection, heads: Iterable[tuple[int, Head]]) -> dict[int, int | None]:
@@ -132,12 +141,12 @@ class _Plan:
             self.high = min(self.last, self.start - 1)
             self.low = max(self.first, self.high - most + 1)
         self.wants_rows = not self.is_empty and query.limit > 0 and self.low <= self.high
-        self.events: list[EventRecord] = []
+        self.events = NO_EVENTS
 
-    def take(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Rows of the range, the run id first, in any order."""
-        self.events = list(map(event_of, rows))
-        self.events.sort(key=_SEQ, reverse=not self.forward)
+    def take(self, columns: Sequence[Column]) -> None:
+        """Events of the range, in any order: the columns of EventRecord but for the run id."""
+        run_ids = [self.query.run_id] * len(columns[0])
+        self.events = EventColumns([run_ids, *columns]).in_order(newest_first=not self.forward)
 
     def slice(self) -> EventSlice:
         if not self.wants_rows:
@@ -153,8 +162,6 @@ class _Plan:
         return EventSlice(self.head, self.events, through, has_more)
 
 
-_SEQ: Callable[[EventRecord], int] = itemgetter(1)
-
 # ---------------------------------------------------------------- with a filter
 
 _MOST_BRANCHES = 100
@@ -164,12 +171,7 @@ _MOST_BRANCHES = 100
 def _read_filtered(connection: sqlite3.Connection, plans: Sequence[_Plan]) -> None:
     parameters: dict[str, Any] = {}
     branches = [_branch(index, plan, parameters) for index, plan in enumerate(plans)]
-    rows: dict[int, list[Sequence[Any]]] = {}
-    for row in fetch(connection, f"place, {_COLUMNS}", " UNION ALL ".join(branches), parameters, long=_LONG):
-        rows.setdefault(row[0], []).append(row)
-    for index, found in rows.items():
-        run_id = plans[index].query.run_id
-        plans[index].take((run_id, *row[1:]) for row in found)
+    _take_placed(connection, " UNION ALL ".join(branches), parameters, plans)
 
 
 def _branch(index: int, plan: _Plan, parameters: dict[str, Any]) -> str:
