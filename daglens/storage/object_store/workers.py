@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Job:
@@ -33,13 +34,15 @@ class Workers:
         self._stopped = False
 
     def add(self, job: Job) -> None:
-        """Begin, at once."""
+        """Begin, at once; where no thread can be started, with one that there is, or when there is one."""
         with self._changed:
             self._jobs.add(job)
             if len(self._threads) < min(self._count, len(self._jobs)) and not self._stopped:
                 thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                # What a step writes is in its spool, and whoever comes next can send it.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._threads.append(thread)
             self._changed.notify()
 
     def wake(self, job: Job) -> None:

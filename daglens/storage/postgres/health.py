@@ -26,8 +26,12 @@ class HealthCheck:
         with self._lock:
             running = self._running
             if running is None or running.answer is not None:
-                running = self._running = _Running(self._check)
-                running.start()
+                running = _Running(self._check)
+                try:
+                    running.start()
+                except RuntimeError as error:
+                    return Health(False, f"{self._address} was not asked: {error}. Allow this process more threads.")
+                self._running = running
         running.join(PATIENCE_S)
         if running.answer is None:
             return Health(False, f"{self._address} did not answer within {PATIENCE_S:g} s.")

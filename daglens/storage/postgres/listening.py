@@ -57,9 +57,18 @@ class Listener:
         watch = self._watches.add(on_news, self._end_if_alone)
         with self._lock:
             if self._session is None:
-                self._session = _Session(self._schema, self._connect, self._echo, self._watches)
-                self._session.start()
+                self._session = self._begun()
         return watch
+
+    def _begun(self) -> _Session | None:
+        try:
+            session = _Session(self._schema, self._connect, self._echo, self._watches)
+            session.start()
+        except (OSError, RuntimeError) as error:
+            # No descriptors or threads left. Watchers poll; the next watch tries again.
+            log.warning("news of other processes can't be listened for: %s", error)
+            return None
+        return session
 
     def close(self) -> None:
         """End every watch, and wait for the thread."""
@@ -97,6 +106,19 @@ class _Session(threading.Thread):
         self._echo_missing = False
         # Sockets and not a pipe: one that is closed already is known to be, whatever took its number.
         self._wake, self._waker = socket.socketpair()
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            RuntimeError: No thread can be started.
+        """
+        try:
+            super().start()
+        except RuntimeError:
+            self._wake.close()
+            self._waker.close()
+            raise
 
     def end(self) -> None:
         """Ask it to end; it does so at once."""

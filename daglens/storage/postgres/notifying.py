@@ -47,12 +47,26 @@ class Notifier:
                 return
             first = not self._waiting
             self._waiting |= dict.fromkeys(run_ids)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="daglens-postgres-notify", daemon=True)
-                self._thread.start()
-        if first:
+            alone = [] if self._has_thread() else list(self._waiting)
+            if alone:
+                self._waiting.clear()
+        if alone:
+            self._sent(alone)
+        elif first:
             # Not for each append: the thread would wake only to sleep on.
             self._work.release()
+
+    def _has_thread(self) -> bool:
+        """Whether a thread sends what waits; the caller holds the lock."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="daglens-postgres-notify", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # No more threads for this process, or the interpreter ends. The events are stored: no error of theirs.
+                return False
+            self._thread = thread
+        return True
 
     def echo(self, channel: str) -> None:
         """Notify a channel by the same way as everything else; an error is the caller's.

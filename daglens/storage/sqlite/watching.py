@@ -32,11 +32,15 @@ class ChangeWatcher:
         with self._lock:
             self._watches = (*self._watches, watch)
             if self._thread is None:
-                self._ended = threading.Event()
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._ended,), name="daglens-sqlite-watch", daemon=True
-                )
-                self._thread.start()
+                ended = threading.Event()
+                thread = threading.Thread(target=self._run, args=(ended,), name="daglens-sqlite-watch", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    # No threads left. Watchers poll; the next watch tries again.
+                    _log_failure(error)
+                else:
+                    self._thread, self._ended = thread, ended
         return watch
 
     def tell(self, run_ids: Iterable[str]) -> None:
