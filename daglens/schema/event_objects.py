@@ -163,6 +163,14 @@ def event_object(record: EventRecord, cursor_prefix: str) -> Event:
     )
 
 
+class _Told(dict[tuple[str, str], tuple[type[Event], dict[str, Any]]]):
+    """What is told of an event type and data. Most events of a log share theirs: {"attempt": 1}, {"logger": "etl"}."""
+
+    def __missing__(self, key: tuple[str, str]) -> tuple[type[Event], dict[str, Any]]:
+        found = self[key] = _told(*key)
+        return found
+
+
 class EventRows(Rows[Event]):
     """Some events of one log."""
 
@@ -190,15 +198,14 @@ class EventRows(Rows[Event]):
     def by_type(self) -> Sequence[tuple[type, Sequence[int] | None, Columns]]:
         """See Rows."""
         stored = _Stored(self._records.columns, self._cursor_prefix)
-        # Most events of a log have the data of another: {"attempt": 1}, {"logger": "etl"}.
-        keys = list(zip(stored.columns[_EVENT_TYPE], stored.columns[_DATA], strict=True))
-        told = {key: _told(*key) for key in dict.fromkeys(keys)}
-        kinds, own = zip(*map(told.__getitem__, keys), strict=True)
+        told = _Told()
+        found = map(told.__getitem__, zip(stored.columns[_EVENT_TYPE], stored.columns[_DATA], strict=True))
+        kinds, own = zip(*found, strict=True)
         if len(set(kinds)) == 1:
             return [(kinds[0], None, _EventColumns(stored, None, own))]
-        places: dict[type[Event], list[int]] = {}
+        places: dict[type[Event], list[int]] = {kind: [] for kind, _ in told.values()}
         for place, kind in enumerate(kinds):
-            places.setdefault(kind, []).append(place)
+            places[kind].append(place)
         return [(kind, found, _EventColumns(stored, found, own)) for kind, found in places.items()]
 
 
