@@ -142,6 +142,10 @@ class _Import:
         """The last seq here."""
         head = self._instance.events.heads([self._run_id]).get(self._run_id)
         if head is not None and head.deleted:
+            # The tombstones of 90 days ago go with a deletion, and here was none since.
+            self._instance.events.delete(self._run_id, 0)
+            head = self._instance.events.heads([self._run_id]).get(self._run_id)
+        if head is not None and head.deleted:
             raise RunDeleted(self._run_id)
         if present is not None:
             wanted = new_record(self._bundle.run, 0)

@@ -264,7 +264,8 @@ class EventLogStorage(Storage, Protocol):
         each other is unspecified.
 
         Raises:
-            RunDeleted: The run was deleted. Nothing was stored.
+            RunDeleted: The run was deleted in the last 90 days, or its events are still being removed. Nothing was
+                stored.
             EventTooLarge: A draft's data is over the limit. Nothing was stored.
             InvalidName: Run id, event type, step key or event id can't be one. Nothing was stored.
             RunFull: The run would have more than 2,147,483,647 events. Nothing was stored.

@@ -21,8 +21,10 @@ from daglens.bundles.serving import open_bundles
 from daglens.instance import Instance
 from daglens.storage import event_types as et
 from daglens.storage.bundle.lines import EndLine, InvalidBundle, end_line
+from daglens.storage.contract import TOMBSTONE_DAYS
 from daglens.storage.errors import RunDeleted, StorageUnavailable
 from daglens.storage.records import Appended, ComputeIO, EventDraft, EventQuery, LogKey, NewRun, RunFilter, RunRecord
+from daglens.testing.threads import Clock
 from daglens.upkeep import delete_run
 from tests.bundles.conftest import RUN, bundle_of
 from tests.docs.snippets import ROOT
@@ -262,6 +264,18 @@ def test_a_deleted_run_stays_deleted(target, file):
         import_file(target, file)
     assert target.runs.page(RunFilter()).runs == []
     assert target.compute_logs.list([RUN])[RUN] == []
+
+
+def test_a_run_that_was_deleted_long_ago(target, file, monkeypatch):
+    """After 90 days its id is free, also where nothing else was deleted since."""
+    import_file(target, file)
+    delete_run(target, RUN)
+    clock = Clock(target.runs.now_us())
+    clock.advance_days(TOMBSTONE_DAYS + 1)
+    monkeypatch.setattr(target.runs, "_clock", clock)
+    monkeypatch.setattr(target.events, "_clock", clock)
+    assert import_file(target, file).created
+    assert bundle_of(target) == file.read_bytes()
 
 
 def test_a_writer_in_between(big, target):

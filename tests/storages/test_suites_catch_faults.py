@@ -88,6 +88,11 @@ EVENT_FAULTS = [
     (event_states.DeletesAllAtOnce, events.EventDeletion, "test_removes_in_bounded_batches"),
     (event_states.StepsStayBehind, events.EventDeletion, "test_steps_go_with_the_last_event"),
     (event_states.TombstonesForEver, events.EventTombstoneExpiry, "test_log_begins_anew_after_ninety_days"),
+    (
+        event_states.TombstonesGoWithDeletions,
+        events.EventTombstoneExpiry,
+        "test_log_begins_anew_though_nothing_else_was_deleted",
+    ),
     (event_states.NeverTells, events.EventWatching, "test_hint_comes_after_an_append"),
     (event_states.OneBadWatcherEndsAll, events.EventWatching, "test_callback_that_raises_ends_nothing"),
     (event_states.GoesOnAfterStop, events.EventWatching, "test_stopped_watch_is_silent"),

@@ -47,6 +47,8 @@ AND NOT EXISTS (SELECT 1 FROM {s}.events AS e WHERE e.run_key = h.run_key)
 AND NOT EXISTS (SELECT 1 FROM {s}.event_steps AS t WHERE t.run_key = h.run_key)
 """
 
+_DROP_TOMBSTONE_OF = f"{_DROP_TOMBSTONES} AND h.run_id = %(run)s"
+
 
 def close_heads(database: PostgresDatabase, run_ids: Sequence[str], now_us: int) -> list[str]:
     """Mark the heads deleted, made where there is none; the ids that a run can have."""
@@ -55,6 +57,11 @@ def close_heads(database: PostgresDatabase, run_ids: Sequence[str], now_us: int)
         made = text_array([secrets.token_hex(8) for _ in ids])
         database.write(_CLOSE, {"runs": text_array(ids), "incarnations": made, "now": now_us}, repeatable=True)
     return ids
+
+
+def drop_old_tombstone(database: PostgresDatabase, run_id: str, now_us: int) -> None:
+    """Remove the head of a run, if it was deleted more than 90 days ago."""
+    database.write(_DROP_TOMBSTONE_OF, {"run": run_id, "oldest": now_us - TOMBSTONE_US}, repeatable=True)
 
 
 def delete_events(database: PostgresDatabase, run_id: str, max_events: int, now_us: int) -> int:

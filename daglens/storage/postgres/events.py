@@ -11,13 +11,13 @@ from psycopg2.errors import UniqueViolation
 from daglens.storage.connections import Connections, Statements
 from daglens.storage.contract import EventLogStorage, RunStorage, Watch
 from daglens.storage.drafts import DEFAULT_LIMITS, EventLimits, prepare, without_duplicates
-from daglens.storage.errors import RunFull
+from daglens.storage.errors import RunDeleted, RunFull
 from daglens.storage.fold import tally
 from daglens.storage.names import check_name
 from daglens.storage.postgres.append import Batch, append_counting, append_under_lock
 from daglens.storage.postgres.config import PostgresConfig
 from daglens.storage.postgres.database import PostgresDatabase
-from daglens.storage.postgres.event_deletion import close_heads, delete_events
+from daglens.storage.postgres.event_deletion import close_heads, delete_events, drop_old_tombstone
 from daglens.storage.postgres.event_reads import read_heads, read_slices, read_steps
 from daglens.storage.records import Appended, EventDraft, EventQuery, EventSlice, Head, Health, StepState
 
@@ -89,7 +89,12 @@ class PostgresEventLogStorage(EventLogStorage):
         now = self._clock()
         events = prepare(drafts, now, self._limits)
         batch = Batch(run_id, without_duplicates(events, set()), len(events), now, heard)
-        appended = self._append(batch)
+        try:
+            appended = self._append(batch)
+        except RunDeleted:
+            # Long ago? Tombstones go while something is deleted, which need not have been since.
+            drop_old_tombstone(self.database, run_id, now)
+            appended = self._append(batch)
         if appended.accepted:
             self.database.tell(run_id)
         return appended

@@ -33,12 +33,19 @@ AND NOT EXISTS (SELECT 1 FROM events WHERE events.run_key = event_heads.run_key)
 AND NOT EXISTS (SELECT 1 FROM event_steps WHERE event_steps.run_key = event_heads.run_key)
 """
 
+_DROP_TOMBSTONE_OF = f"{_DROP_TOMBSTONES} AND run_id = ?"
+
 
 def close_heads(connection: sqlite3.Connection, run_ids: Sequence[str], now_us: int) -> None:
     """Mark the heads deleted, made where there is none. An id that no run can have needs no mark."""
     run_ids = [run_id for run_id in run_ids if may_be_stored(run_id)]
     connection.executemany(_MAKE_HEAD, [(run_id, random_id(8)) for run_id in run_ids])
     connection.executemany(_CLOSE, [(now_us, run_id) for run_id in run_ids])
+
+
+def drop_old_tombstone(connection: sqlite3.Connection, run_id: str, now_us: int) -> None:
+    """Remove the head of a run, if it was deleted more than 90 days ago."""
+    connection.execute(_DROP_TOMBSTONE_OF, (now_us - TOMBSTONE_US, run_id))
 
 
 def delete_events(connection: sqlite3.Connection, run_id: str, max_events: int, now_us: int) -> int:

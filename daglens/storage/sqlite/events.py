@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Self
 from daglens.storage.connections import Statements
 from daglens.storage.contract import EventLogStorage, RunStorage, Watch
 from daglens.storage.drafts import DEFAULT_LIMITS, EventLimits, now_us, prepare, without_duplicates
-from daglens.storage.errors import RunFull
+from daglens.storage.errors import RunDeleted, RunFull
 from daglens.storage.names import check_name
 from daglens.storage.records import Appended, EventDraft, EventQuery, EventSlice, Head, Health, StepState
 from daglens.storage.sqlite.append import Batch, append_batch
 from daglens.storage.sqlite.config import SqliteConfig
 from daglens.storage.sqlite.database import POOL_SIZE, SqliteDatabase
-from daglens.storage.sqlite.event_deletion import close_heads, delete_events
+from daglens.storage.sqlite.event_deletion import close_heads, delete_events, drop_old_tombstone
 from daglens.storage.sqlite.event_reads import read_heads, read_slices, read_steps
 
 
@@ -88,13 +88,21 @@ class SqliteEventLogStorage(EventLogStorage):
         events = prepare(drafts, now, self._limits)
         batch = Batch(run_id, without_duplicates(events, set()), len(events), now, heard)
         try:
-            appended = self.database.write(lambda connection: append_batch(connection, batch, all_new=True))
-        except (sqlite3.IntegrityError, RunFull):
-            # Some of them are there already: a writer that tries again. Now look first.
-            appended = self.database.write(lambda connection: append_batch(connection, batch, all_new=False))
+            appended = self._append(batch)
+        except RunDeleted:
+            # Long ago? Tombstones go while something is deleted, which need not have been since.
+            self.database.write(lambda connection: drop_old_tombstone(connection, run_id, now))
+            appended = self._append(batch)
         if appended.accepted:
             self.database.watcher.tell((run_id,))
         return appended
+
+    def _append(self, batch: Batch) -> Appended:
+        try:
+            return self.database.write(lambda connection: append_batch(connection, batch, all_new=True))
+        except (sqlite3.IntegrityError, RunFull):
+            # Some of them are there already: a writer that tries again. Now look first.
+            return self.database.write(lambda connection: append_batch(connection, batch, all_new=False))
 
     def read(self, queries: Sequence[EventQuery]) -> Sequence[EventSlice]:
         """See EventLogStorage. A filtered read looks at no more than 200,000 events."""

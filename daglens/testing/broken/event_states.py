@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from daglens.storage.contract import Watch
+from daglens.storage.errors import RunDeleted
 from daglens.storage.memory import InMemoryEventLogStorage
 from daglens.storage.records import (
     Appended,
@@ -126,6 +127,15 @@ class TombstonesForEver(InMemoryEventLogStorage):
 
     def _drop_old_tombstones(self) -> None:
         return
+
+
+class TombstonesGoWithDeletions(InMemoryEventLogStorage):
+    """An id is free again when something else is deleted, however long that takes."""
+
+    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+        if any(head.deleted for head in self.heads([run_id]).values()):
+            raise RunDeleted(run_id)
+        return super().append(run_id, drafts, heard=heard)
 
 
 # ---------------------------------------------------------------- watching, names

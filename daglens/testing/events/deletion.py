@@ -189,6 +189,19 @@ class EventTombstoneExpiry(EventTopic):
         with pytest.raises(RunDeleted):
             storage.append("another", messages(1, 1))
 
+    def test_log_begins_anew_though_nothing_else_was_deleted(
+        self, storage: EventLogStorage, second: EventLogStorage, clock: Clock
+    ) -> None:
+        """The run storage takes a run of that id again by then; its events must not be refused."""
+        old = storage.append("r1", identified(1, 3)).head
+        _remove(storage)
+        clock.advance_days(TOMBSTONE_DAYS + 1)
+        together([partial(by.append, "r1", messages(1, 2)) for by in (storage, second) * 2])
+        new = head(storage)
+        assert (new.last_seq, new.deleted) == (8, False)
+        assert new.incarnation != old.incarnation
+        assert seqs(read(storage).events) == list(range(1, 9))
+
     def test_times_are_of_the_storage_clock(self, storage: EventLogStorage, clock: Clock) -> None:
         """Events without a time, and the last sign of life: by this clock."""
         storage.append("r1", messages(1, 1))
