@@ -26,6 +26,8 @@ from typing import Final
 from daglens.access.errors import InvalidTokens, TokensUnchanged, TokensUnreadable
 from daglens.access.identity import Role
 
+DEFAULT_FILE: Final = "tokens"
+"""Below the instance's folder, for commands that are told of no other. A server takes none that nobody named."""
 TOKEN_PREFIX: Final = "dgl_"
 """By it a scanner finds a token that was committed or pasted somewhere."""
 _TOKEN_BYTES: Final = 32

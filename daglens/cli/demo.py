@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -25,4 +26,5 @@ def demo(
     from daglens.demo import census
 
     with open_instance(instance_home) as instance:
-        raise typer.Exit(census.main(instance, fail=fail, pace=pace))
+        options = "" if instance_home is None else f" --instance-home {shlex.quote(str(instance_home))}"
+        raise typer.Exit(census.main(instance, fail=fail, pace=pace, options=options))

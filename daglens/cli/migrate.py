@@ -49,7 +49,7 @@ def migrate(
             else:
                 before = migration.state().revision
                 after = migration.upgrade().revision
-                done = "up to date already" if before == after else f"{_told(before)}, now"
+                done = "up to date already," if before == after else f"{_told(before)}, now"
                 typer.echo(f"{migration.place}: {done} at revision {after}.")
 
 

@@ -133,7 +133,10 @@ def _not_found(name: str, missing: str) -> str:
     parent_name, _, last = missing.rpartition(".")
     parent = sys.modules.get(parent_name)
     if parent is None:
-        return f"no package {missing} is installed in the Python that runs daglens ({sys.prefix}); install it there"
+        return (
+            f"no package {missing} is installed in the Python that runs daglens ({sys.prefix}); install it there, or "
+            "name its folder in PYTHONPATH"
+        )
     if isinstance(getattr(parent, last, None), type):
         return f"this names a class; write module: {parent_name} and class: {last}"
     modules = [module.name for module in pkgutil.iter_modules(getattr(parent, "__path__", ()))]

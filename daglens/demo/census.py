@@ -21,8 +21,11 @@ PIPELINE = "stdlib_census"
 INTERRUPTED = 130
 
 
-def main(instance: Instance, *, fail: bool = False, pace: float = 1.0) -> int:
-    """Record the pipeline, telling what happens on stdout; the exit code: 0, 1 with `fail`, 130 when interrupted."""
+def main(instance: Instance, *, fail: bool = False, pace: float = 1.0, options: str = "") -> int:
+    """Record the pipeline, telling what happens on stdout; the exit code: 0, 1 with `fail`, 130 when interrupted.
+
+    `options`: what the commands that it offers need to find this instance.
+    """
     run_id: str | None = None
     try:
         version = platform.python_version()
@@ -34,17 +37,18 @@ def main(instance: Instance, *, fail: bool = False, pace: float = 1.0) -> int:
             Census(run, fail=fail, pace=pace).run_all()
     except database.CensusRefused as error:
         print(f"\nThe run failed, as it was asked to: {error}", flush=True)
-        return _look(run_id, 1)
+        return _look(run_id, 1, options)
     except (KeyboardInterrupt, RunTerminated):
         print("\nInterrupted; the run is canceled.", flush=True)
-        return _look(run_id, INTERRUPTED)
+        return _look(run_id, INTERRUPTED, options)
     print("\nThe run ended well.", flush=True)
-    return _look(run_id, 0)
+    return _look(run_id, 0, options)
 
 
-def _look(run_id: str | None, code: int) -> int:
+def _look(run_id: str | None, code: int, options: str) -> int:
     if run_id is not None:
-        print(f"Look at it: daglens runs show {run_id}   or, in a browser, daglens serve", flush=True)
+        show = f"daglens failed{options}" if code == 1 else f"daglens runs show {run_id}{options}"
+        print(f"Look at it: {show}   or, in a browser, daglens serve{options}", flush=True)
     return code
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from daglens.access.errors import InvalidTokens
-from daglens.access.token_file import read_entries
+from daglens.access.token_file import DEFAULT_FILE, read_entries
 from daglens.doctor.findings import Finding, ok, problem, warning
 
 RESERVE_BYTES = 64 * 1024 * 1024
@@ -42,8 +43,14 @@ def look_at_disks(folders: Iterable[Path]) -> Iterator[Finding]:
             yield ok("disk-space", found)
 
 
-def look_at_tokens(path: Path | None) -> Finding:
+def look_at_tokens(path: Path | None, home: Path) -> Finding:
     """The file of tokens, if there is one."""
+    if path is None and (unnamed := home / DEFAULT_FILE).is_file():
+        return ok(
+            "tokens",
+            f"{unnamed} is there, and nothing names it: serve takes it by --tokens {shlex.quote(str(unnamed))}, or by "
+            f"`daglens: access: tokens: {DEFAULT_FILE}` in dagster.yaml.",
+        )
     if path is None:
         return ok("tokens", "No file of tokens is named in dagster.yaml: without --tokens, serve stays on loopback.")
     try:

@@ -93,7 +93,7 @@ def _instance(instance: Instance, say: Say) -> Iterator[Finding]:
     say("disks")
     yield from look_at_disks(folders)
     say("tokens")
-    yield look_at_tokens(tokens_file(instance, None))
+    yield look_at_tokens(tokens_file(instance, None), instance.home)
 
 
 def _is_there(folder: Path) -> bool:

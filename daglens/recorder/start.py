@@ -231,7 +231,12 @@ def _say_ephemeral() -> None:
     global _said_ephemeral
     if not _said_ephemeral:
         _said_ephemeral = True
-        note("DAGSTER_HOME is not set: runs are recorded in memory and are gone with this process.")
+        from shlex import quote
+
+        note(
+            "DAGSTER_HOME is not set: runs are recorded in memory and are gone with this process. To keep them where "
+            f"`daglens` commands look: export DAGSTER_HOME={quote(str(default_fallback()))}"
+        )
 
 
 def _refuse_import_in_child() -> None:

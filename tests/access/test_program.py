@@ -99,6 +99,13 @@ def test_tokens(command: Command, start: Start) -> None:
     assert rotated not in said
 
 
+def test_a_file_that_nothing_names(command: Command, tmp_path: Path) -> None:
+    """With its first token it is said how a server takes the file: by itself it would go on asking nobody."""
+    for options, path in (((), command.home / "tokens"), (("--file", str(tmp_path / "other")), tmp_path / "other")):
+        assert f"daglens serve --tokens {path}" in command("tokens", "add", "a", "--role", "viewer", *options).err
+        assert "daglens serve" not in command("tokens", "add", "b", "--role", "viewer", *options).err
+
+
 def test_the_file_that_dagster_yaml_names(command: Command, start: Start) -> None:
     """`daglens tokens` and `daglens serve` take the file that dagster.yaml names, without being told."""
     command.home.mkdir()
@@ -106,6 +113,7 @@ def test_the_file_that_dagster_yaml_names(command: Command, start: Start) -> Non
     (command.home / "access").mkdir()
     token = added(command, "ci", "viewer")
     assert (command.home / "access" / "tokens").is_file()
+    assert "daglens serve" not in command("tokens", "add", "other", "--role", "viewer").err
     url = start().url
     assert httpx.get(f"{url}{QUERY}").status_code == 401
     assert httpx.get(f"{url}{QUERY}", headers=bearer(token)).status_code == 200

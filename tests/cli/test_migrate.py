@@ -52,7 +52,7 @@ def test_set_up_and_again(home: Path) -> None:
     assert f"was not set up, now at revision {REVISIONS[-1]}." in first.output
     again = run(home)
     assert again.exit_code == 0
-    assert f"up to date already at revision {REVISIONS[-1]}." in again.output
+    assert f"up to date already, at revision {REVISIONS[-1]}." in again.output
     after = run(home, "--check")
     assert after.exit_code == 0
     assert f"up to date, at revision {REVISIONS[-1]}." in after.output

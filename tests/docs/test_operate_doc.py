@@ -260,7 +260,7 @@ def test_arithmetic() -> None:
         for title, value in expected.items():
             assert number(row(title)[column]) == pytest.approx(value, rel=0.03), title
     text = (ROOT / DOCUMENT).read_text(encoding="utf-8")
-    assert f"up to {ServerSettings().drain_s:.0f} seconds after" in text.replace("\n", " ")
+    assert f"up to {ServerSettings().drain_s:.0f} seconds;" in text.replace("\n", " ")
 
 
 def test_in_kubernetes(tmp_path: Path) -> None:

@@ -217,9 +217,11 @@ def test_mistakes_in_the_configuration_are_all_listed(tmp_path):
 
 
 def test_tokens_that_others_may_read_are_a_problem(home):
-    """And a well kept file is none."""
+    """And a well kept file is none; of one that nothing names it is said how a server takes it."""
     path = home / "tokens"
     add_token(path, "ann", Role.ADMIN)
+    unnamed = look(home)["tokens"]
+    assert (unnamed.verdict, f"--tokens {path}" in unnamed.found) == (Verdict.OK, True)
     (home / "dagster.yaml").write_text("daglens: {access: {tokens: tokens}}\n")
     assert look(home)["tokens"].verdict is Verdict.OK
     path.chmod(0o644)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from daglens.instance import Instance
+from daglens.instance import Instance, default_fallback
 from daglens.recorder import (
     Markdown,
     RetryRequested,
@@ -491,12 +492,14 @@ def test_attaching_to_nothing(instance):
 
 
 def test_memory_is_said_once(capsys, monkeypatch):
-    """Without DAGSTER_HOME a run goes into memory, and that is said once in a process."""
+    """Without DAGSTER_HOME a run goes into memory, and that is said once in a process, with what keeps it."""
     monkeypatch.setattr("daglens.recorder.start._said_ephemeral", False)
     for _ in range(2):
         with start_run("p") as run, run.step("a"):
             pass
-    assert capsys.readouterr().err.count("in memory") == 1
+    told = capsys.readouterr().err
+    assert told.count("in memory") == 1
+    assert f"export DAGSTER_HOME={shlex.quote(str(default_fallback()))}\n" in told
 
 
 def test_an_instance_given_is_not_closed(instance):

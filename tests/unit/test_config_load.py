@@ -26,7 +26,7 @@ def section(config: str = "", *, name: str = "run_storage", cls: str = "Runs", m
         (
             section(module="my_very_absent_module.run_storage"),
             "dagster.yaml:2: run_storage.module: no package my_very_absent_module is installed in the Python that runs "
-            f"daglens ({sys.prefix}); install it there",
+            f"daglens ({sys.prefix}); install it there, or name its folder in PYTHONPATH",
         ),
         (
             section(module="daglens.storage.memry"),
