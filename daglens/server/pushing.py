@@ -119,8 +119,13 @@ class PushingProtocol(WebSocketsSansIOProtocol):
             self.conn.send_close(_TRY_AGAIN_LATER, reason[:_MOST_REASON_CHARS])
             self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        # What is sent from here on is told that the client has gone.
+        # What is sent from here on is told that the client has gone. Nor is what has come answered any more: whoever
+        # took it would count the socket as closed for what it holds.
         self.disconnected = True
+        for message in [self.queue.get_nowait() for _ in range(self.queue.qsize())]:
+            if message["type"] != "websocket.receive":
+                self.queue.put_nowait(message)
+        self._receiving.queued = 0
         self.queue.put_nowait({"type": "websocket.disconnect", "code": _TRY_AGAIN_LATER, "reason": reason})
         self._discard()
 

@@ -19,6 +19,7 @@ from daglens.server.access import is_loopback
 from daglens.server.draining import DrainingServer
 from daglens.server.pushing import PushingProtocol
 from daglens.server.settings import InvalidServerSetting, ServerSettings
+from daglens.server.telemetry.logs import log_as_worker
 from daglens.server.workers import become_workers
 from daglens.storage.errors import DaglensError
 
@@ -119,6 +120,8 @@ def run(
         from daglens.server.app import create_app
 
         worker = become_workers(workers, grace_s=_GRACE_S, on_end=listening.close) if workers > 1 else None
+        if worker is not None:
+            log_as_worker(worker.number)
         instance = open_instance()
         with instance:
             if worker is not None:

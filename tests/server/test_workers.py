@@ -221,6 +221,19 @@ def test_metrics_of_all(instance: Instance, tmp_path: Path) -> None:
     assert not running.says("Traceback")
 
 
+def test_lines_of_workers(instance: Instance) -> None:
+    """A worker's lines of the log say which it is; those of the process that sees to them don't."""
+    with program(instance.home, "--access-log") as running:
+        ready(running)
+        assert httpx.get(f"{running.url}/healthz", timeout=PATIENCE_S).status_code == 200
+        until(lambda: running.says("GET /healthz"))
+        (line,) = (line for line in running.said if "GET /healthz" in line)
+        assert re.search(r" requestId=\w+ worker=[12]$", line)
+        assert not any("worker=" in line for line in running.said if ") answers" in line)
+        running.process.terminate()
+        assert running.process.wait(PATIENCE_S) == 0
+
+
 def test_metrics_are_merged() -> None:
     """Samples with and without labels, and label values with any signs, keep what they say."""
     first = b'# HELP a_total A\n# TYPE a_total counter\na_total 1.0\n# HELP b B\n# TYPE b gauge\nb{x="} {\\"# "} 2.0\n'

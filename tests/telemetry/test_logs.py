@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from daglens.config.redaction import Redactor
-from daglens.server.telemetry.logs import log_to
+from daglens.server.telemetry.logs import log_as_worker, log_to
 from tests.server.conftest import opened, until
 
 Lines = Callable[[], list[dict[str, Any]]]
@@ -62,6 +63,17 @@ def test_a_request_is_one_line_with_the_id_that_its_answer_has(lines, http):
     )
     assert first["sentBytes"] == len(given.content)
     assert first["level"] == "INFO" and first["time"].endswith("Z") and first["client"] == "127.0.0.1"
+
+
+def test_of_several_workers_each_line_says_which(lines: Lines, http: httpx.Client) -> None:
+    """By its number, as the metrics do; a lone server's lines have none."""
+    http.get("/healthz")
+    until(lambda: len(of_requests(lines, "/healthz")) == 1)
+    log_as_worker(2)
+    http.get("/readyz")
+    until(lambda: len(of_requests(lines, "/readyz")) == 1)
+    assert "worker" not in of_requests(lines, "/healthz")[0]
+    assert of_requests(lines, "/readyz")[0]["worker"] == 2
 
 
 @pytest.mark.parametrize("bad", ["", "two words", "x" * 129, "line\tend", "ä"])

@@ -14,11 +14,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import InvalidStatus
 
+from daglens.config.settings import Limits
 from daglens.instance import Instance
 from daglens.server.documents.manifest import Manifest, manifest_text
 from daglens.server.telemetry.names import BoundedNames
 from daglens.testing.server import LiveServer
-from tests.server.conftest import EVENTS, create, opened, until, write
+from tests.server.conftest import EVENTS, PATIENCE_S, create, opened, until, write
 
 
 def value(client: httpx.Client, name: str, **labels: str) -> float:
@@ -69,6 +70,21 @@ def test_operations_are_counted_by_name_kind_and_outcome(http):
     assert value(http, "daglens_operations_total", outcome="rejected") >= 1
     assert value(http, "daglens_operation_seconds_count", operation="Mine", type="query") == 2
     assert value(http, "daglens_errors_total", code="GRAPHQL_VALIDATION_FAILED") == 1
+
+
+@pytest.mark.parametrize("document", ["query A { version }", "subscription A { runs { __typename } }", "{ version"])
+def test_what_is_not_executed_is_rejected(server: LiveServer, http: httpx.Client, document: str) -> None:
+    """Over every transport, whether the document has no such operation or is none; and so is a kind of operation that
+    is served elsewhere. Nobody has canceled anything."""
+    asked = {"query": document, "operationName": "B"}
+    http.post("/graphql", json=asked)
+    http.post("/graphql", json=asked, headers={"accept": "text/event-stream"})
+    with opened(server) as socket:
+        socket.start(document, operationName="B")
+        assert socket.receive()["type"] == "error"
+    http.get("/graphql", params={"query": "mutation { deleteRuns(runIds: []) { __typename } }"})
+    until(lambda: value(http, "daglens_operations_total", type="unknown", outcome="rejected") == 4)
+    assert value(http, "daglens_operations_total", outcome="canceled") == 0
 
 
 def test_clients_cannot_make_labels_without_end(http):
@@ -145,6 +161,18 @@ def test_viewers_and_what_is_sent_to_them(server: LiveServer, http, instance: In
     assert value(http, "daglens_requests_total", transport="websocket", route="websocket /graphql", status="1000") == 2
 
 
+def test_sockets_that_the_server_closes(serve: Callable[..., LiveServer]) -> None:
+    """They count by their codes: what is too large, and what the server has no room for."""
+    server = serve(limits=Limits(max_body_bytes=100_000, max_client_bytes=90_000))
+    with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as client:
+        for size, code in ((100_001, "1009"), (95_000, "1013")):
+            with opened(server) as socket:
+                socket.send("x" * size)
+                assert socket.close_code() == int(code)
+            until(lambda: value(client, "daglens_requests_total", transport="websocket", status=code) == 1)  # noqa: B023
+        assert value(client, "daglens_requests_total", status="other") == 0
+
+
 def test_event_streams_are_a_transport_of_their_own(http, instance):
     """From the moment that the answer turns out to be one."""
     create(instance)
@@ -154,6 +182,8 @@ def test_event_streams_are_a_transport_of_their_own(http, instance):
     assert value(http, "daglens_requests_total", transport="sse", route="/graphql", status="200") == 1
     assert value(http, "daglens_requests_in_progress", transport="sse") == 0
     assert value(http, "daglens_sent_bytes_total", transport="sse") >= len(answer.content)
+    assert value(http, "daglens_received_bytes_total", transport="sse") == len(answer.request.content)
+    assert value(http, "daglens_received_bytes_total", transport="http") == 0
 
 
 def test_two_servers_of_one_process_share_no_numbers(serve):

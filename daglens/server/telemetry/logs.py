@@ -14,15 +14,23 @@ from daglens.server.telemetry.request import current_request
 
 LogFormat = Literal["text", "json"]
 
-_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request)s"
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s%(request)s%(worker_told)s"
 _WRITTEN = {"\n": "\n    ", "\t": "\t"}
 
 
 class OfRequest(logging.Filter):
-    """Adds the id of the request under way to each record."""
+    """Adds the id of the request under way to each record, and the number of the worker, where there are several.
+
+    Attributes:
+        worker: This process's number.
+    """
+
+    worker: int | None = None
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add it, and let the record pass."""
+        """Add them, and let the record pass."""
+        record.worker = self.worker
+        record.worker_told = f" worker={self.worker}" if self.worker is not None else ""
         request = current_request()
         record.request_id = request.id if request is not None else None
         record.request = f" requestId={request.id}" if request is not None else ""
@@ -58,6 +66,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if (worker := getattr(record, "worker", None)) is not None:
+            line["worker"] = worker
         if (request_id := getattr(record, "request_id", None)) is not None:
             line["requestId"] = request_id
         for name, value in getattr(record, "fields", {}).items():
@@ -97,3 +107,11 @@ def log_to(
     logging.getLogger("daglens").setLevel(own)
     logging.getLogger("daglens.access").setLevel(logging.INFO if requests else logging.CRITICAL)
     return handler
+
+
+def log_as_worker(number: int) -> None:
+    """From now on this process's lines say which of several workers it is."""
+    for handler in logging.getLogger().handlers:
+        for added in handler.filters:
+            if isinstance(added, OfRequest):
+                added.worker = number

@@ -17,8 +17,9 @@ log = logging.getLogger("daglens.access")
 
 REQUEST_ID = b"x-request-id"
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
-_CLIENTS_CODES = frozenset({1000, 1001, 1005, 1006, 1011, 1012})
-"""Clients may close with any of 4,000; of those of theirs only these are counted by themselves."""
+_KNOWN_CODES = frozenset({1000, 1001, 1002, 1005, 1006, 1007, 1009, 1011, 1012, 1013})
+"""Clients may close with any of 4,000; of those that the protocol tells, its own and theirs, only these are counted by
+themselves."""
 
 
 class TelemetryMiddleware:
@@ -55,6 +56,8 @@ class _Measured:
         self._receive = receive
         self._send = send
         self._traffic = telemetry.traffic[record.transport]
+        self._uncounted = 0
+        """Bytes of a body that came before the answer told whether it is a stream of events."""
         telemetry.in_progress[record.transport].inc()
 
     async def receive(self) -> Message:
@@ -67,7 +70,7 @@ class _Measured:
             self._received(_size(message))
         elif kind == "websocket.disconnect" and self._record.status is None:
             code = message.get("code", 1006)
-            self._record.status = code if code in _CLIENTS_CODES else 0
+            self._record.status = code if code in _KNOWN_CODES else 0
         return message
 
     async def send(self, message: Message) -> None:
@@ -79,6 +82,7 @@ class _Measured:
             for name, value in message["headers"]:
                 if name == b"content-type" and value.startswith(b"text/event-stream"):
                     self._becomes("sse")
+            self._count_body()
         elif kind == "http.response.body":
             self._sent(len(message.get("body", b"")))
         elif kind == "websocket.send":
@@ -91,9 +95,10 @@ class _Measured:
             message = self._with_id(message)
         elif kind == "websocket.http.response.body":
             self._sent(len(message.get("body", b"")))
-        elif kind == "websocket.close":
-            self._record.status = message.get("code", 1000)
         await self._send(message)
+        if kind == "websocket.close":
+            # Not where it was too late for that.
+            self._record.status = message.get("code", 1000)
 
     def pushing(self, push: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """`push`, measured."""
@@ -113,6 +118,7 @@ class _Measured:
 
     def end(self) -> None:
         """It has ended."""
+        self._count_body()
         record, telemetry = self._record, self._telemetry
         seconds = perf_counter() - record.began
         # Who left before the answer began has no status.
@@ -135,8 +141,15 @@ class _Measured:
         self._record.transport = transport
         self._traffic = self._telemetry.traffic[transport]
 
+    def _count_body(self) -> None:
+        self._traffic.received_bytes += self._uncounted
+        self._uncounted = 0
+
     def _received(self, size: int) -> None:
-        self._traffic.received_bytes += size
+        if self._record.transport == "http" and self._record.status is None:
+            self._uncounted += size
+        else:
+            self._traffic.received_bytes += size
         self._record.received_bytes += size
 
     def _sent(self, size: int) -> None:

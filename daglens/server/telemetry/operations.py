@@ -39,6 +39,14 @@ class _Measured(SchemaExtension):
         try:
             yield
             outcome = self._outcome()
+        except (Exception, GeneratorExit) as error:
+            # Strawberry raises where the document has no such operation, or one of a kind not served here; and whoever
+            # was given the one result of what isn't executed may ask for no other.
+            if not self._begun:
+                outcome = "rejected"
+            elif isinstance(error, Exception):
+                outcome = "errors"
+            raise
         finally:
             self._end(outcome, perf_counter() - began)
 
