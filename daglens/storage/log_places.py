@@ -1,10 +1,12 @@
 """Where the log of a step is kept, as LOGS_CAPTURED tells it to whoever looks for the log and doesn't find it.
 
     {"attempt": 1, "stepKeys": ["extract"], "hostname": "worker-7",
-     "keptIn": {"kind": "DISK", "hostname": "worker-7", "location": "/data/storage", "sent": false}}
+     "keptIn": {"kind": "DISK", "hostname": "worker-7", "location": "/data/storage", "sent": false,
+                "machine": "9f86d081884c7d65"}}
 
 `hostname` is the machine whose process captured it. `keptIn` says what keeps it; a recorder that sends its output to a
 server leaves that out, and the server that takes the event fills it in, with `sent` and a hostname of its own.
+`machine` tells machines of one name apart, where they have an id.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from daglens.storage import event_types as et
 from daglens.storage.records import EventDraft
 
 _MOST_CHARS = 255
+_MACHINE_ID_FILE = "/etc/machine-id"
 
 
 class LogPlaceKind(StrEnum):
@@ -57,6 +61,7 @@ class Captured:
         hostname: The machine that captured it; None where the writer didn't say.
         place: Where it is kept; None where nobody said.
         kept_by: The machine whose process keeps it there: for DISK, that of the disk.
+        machine: What tells that one from others of its name; None where nobody said.
         sent: It came there over the network, by a server.
         at_us: When the event was.
     """
@@ -64,6 +69,7 @@ class Captured:
     hostname: str | None
     place: LogPlace | None
     kept_by: str | None
+    machine: str | None
     sent: bool
     at_us: int
 
@@ -72,6 +78,22 @@ def hostname() -> str:
     """The name of this machine."""
     # As socket.gethostname() gives it, without loading that module for it.
     return os.uname().nodename
+
+
+@cache
+def machine() -> str | None:
+    """What tells this machine from others of its name, always the same; None: it has no id, as most containers."""
+    try:
+        with open(_MACHINE_ID_FILE, "rb") as file:
+            found = file.read(100).strip()
+    except OSError:
+        return None
+    if len(found) != 32:
+        return None
+    # Not the id itself: that is to be kept to the machine (man 5 machine-id).
+    import hashlib
+
+    return hashlib.sha256(b"daglens " + found).hexdigest()[:16]
 
 
 def captured_data(place: LogPlace | None) -> dict[str, Any]:
@@ -112,6 +134,7 @@ def parse_captured(data: str, at_us: int) -> tuple[int, list[str], Captured] | N
             hostname=_text(found.get("hostname")),
             place=None if known is None or location is None else LogPlace(known, location),
             kept_by=_text(kept.get("hostname")),
+            machine=_text(kept.get("machine")),
             sent=kept.get("sent") is True,
             at_us=at_us,
         ),
@@ -119,7 +142,9 @@ def parse_captured(data: str, at_us: int) -> tuple[int, list[str], Captured] | N
 
 
 def _kept_in(place: LogPlace, host: str, *, sent: bool) -> Mapping[str, Any]:
-    return {"kind": place.kind.value, "hostname": host, "location": place.shown().location, "sent": sent}
+    kept = {"kind": place.kind.value, "hostname": host, "location": place.shown().location, "sent": sent}
+    known = machine()
+    return kept if known is None else kept | {"machine": known}
 
 
 def _text(value: object) -> str | None:

@@ -6,7 +6,7 @@ from daglens.storage import event_types as et
 from daglens.storage.contract import ComputeLogManager, EventLogStorage
 from daglens.storage.drafts import now_us
 from daglens.storage.errors import LogUnavailable
-from daglens.storage.log_places import Captured, LogPlace, LogPlaceKind, hostname, parse_captured
+from daglens.storage.log_places import Captured, LogPlace, LogPlaceKind, hostname, machine, parse_captured
 from daglens.storage.records import (
     PROCESS_STEP_KEY,
     EventFilter,
@@ -81,10 +81,12 @@ def _reason(captured: Captured, mine: LogPlace | None) -> LogUnavailable | None:
     if place is None:
         return None
     here = hostname()
-    machine = captured.hostname or "The machine of its recorder"
+    recorder = captured.hostname or "The machine of its recorder"
     owner = captured.kept_by or captured.hostname
     if place.kind is LogPlaceKind.DISK and owner is not None and owner != here:
         return _not_shared(f"{_came(captured)} {owner}, in {place.location}, which {here} doesn't see.")
+    if place.kind is LogPlaceKind.DISK and _differ(captured.machine, machine()):
+        return _not_shared(f"{_came(captured)} another machine that is called {here}, too, in {place.location}.")
     if mine is None:
         return None
     mine = mine.shown()
@@ -94,16 +96,20 @@ def _reason(captured: Captured, mine: LogPlace | None) -> LogUnavailable | None:
             where = f"It is kept in {place.location}"
         return _not_shared(f"{where}; on {here} dagster.yaml has compute_logs in {mine.location}.")
     if captured.sent:
-        return _not_yet(f"{machine} captured it, and has sent nothing of it yet.")
+        return _not_yet(f"{recorder} captured it, and has sent nothing of it yet.")
     if place.kind is LogPlaceKind.DISK:
         return LogUnavailable(LogUnavailableReason.EXPIRED, f"It was in {place.location} on {here}, and is gone.")
     if now_us() - captured.at_us < _DAY_US:
-        return _not_yet(f"{machine} has brought nothing of it to {place.location} yet.")
+        return _not_yet(f"{recorder} has brought nothing of it to {place.location} yet.")
     return LogUnavailable(
         LogUnavailableReason.EXPIRED,
         f"Nothing of it is in {place.location} any more, as after a rule on the life time of objects; or it never came "
-        f"there from {machine}.",
+        f"there from {recorder}.",
     )
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other
 
 
 def _came(captured: Captured) -> str:

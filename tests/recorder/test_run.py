@@ -24,6 +24,7 @@ from daglens.recorder import (
     start_run,
 )
 from daglens.storage.errors import InvalidName
+from daglens.storage.log_places import machine
 from daglens.storage.records import EventDraft, NewRun, RunStatus
 from tests.recorder.conftest import Told, only_run
 
@@ -92,7 +93,8 @@ def test_a_run_with_a_step(instance):
             "hostname": socket.gethostname(),
             "location": str(instance.home / "storage"),
             "sent": False,
-        },
+        }
+        | ({} if machine() is None else {"machine": machine()}),
     }
     assert (told.log("a"), told.err("a")) == ("reading\n", "oh\n")
     assert all(told.complete().values())

@@ -19,6 +19,7 @@ from daglens import start_run
 from daglens.cli.app import app
 from daglens.instance import Instance
 from daglens.storage import event_types as et
+from daglens.storage import log_places
 from daglens.storage.compute_logs import LocalComputeLogManager
 from daglens.storage.contract import ComputeLogManager, Leftovers
 from daglens.storage.drafts import now_us
@@ -193,6 +194,34 @@ def test_log_that_was_removed_here(serve: Serve, shared: Instance) -> None:
     assert told.reason == "EXPIRED"
 
 
+@pytest.fixture
+def machine_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The file that this machine has its id in."""
+    file = tmp_path / "machine-id"
+    monkeypatch.setattr(log_places, "_MACHINE_ID_FILE", str(file))
+    yield file
+    log_places.machine.cache_clear()
+
+
+def test_two_machines_of_one_name(serve: Serve, shared: Instance, machine_id: Path) -> None:
+    """Workers that are all called `localhost`, with the same dagster.yaml: NOT_SHARED, as of machines with names. Where
+    one of them has no id, nothing tells them apart."""
+    ids = ["0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210", "uninitialized"]
+    said = []
+    for number, id_here in enumerate(ids):
+        machine_id.write_text(f"{id_here}\n")
+        log_places.machine.cache_clear()
+        if number == 0:
+            tell(shared, shared.compute_logs.place)
+            end(shared)
+            assert id_here not in str(captured_of(shared)), "it is to be kept to its machine"
+        said.append(told_by_query(serve(shared)))
+    assert [told.reason for told in said] == ["EXPIRED", "NOT_SHARED", "EXPIRED"]
+    here = sockets.gethostname()
+    where = f"written on another machine that is called {here}, too, in {shared.home / 'storage'}."
+    assert where in said[1].message
+
+
 def test_object_store_has_nothing_yet(serve: Serve, shared: Instance, tmp_path: Path) -> None:
     """The machine of the recorder brings it to the store, and hasn't: NOT_UPLOADED_YET names it. When a day has passed
     it has expired, or never came."""
@@ -253,7 +282,7 @@ def test_server_says_where_it_keeps_what_is_sent(serve: Serve, shared: Instance,
         "hostname": sockets.gethostname(),
         "location": str(shared.home / "storage"),
         "sent": True,
-    }
+    } | ({} if log_places.machine() is None else {"machine": log_places.machine()})
 
 
 def captured_of(instance: Instance) -> dict[str, Any]:
