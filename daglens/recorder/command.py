@@ -14,7 +14,7 @@ from typing import Final
 
 from daglens.recorder.destination import DESTINATION_VARIABLES
 from daglens.recorder.failure import carry, signal_name
-from daglens.recorder.interrupt import RunTerminated
+from daglens.recorder.interrupt import EndAsked, RunTerminated
 from daglens.recorder.problems import note
 from daglens.recorder.processes import end_group, end_tree
 from daglens.recorder.run import Run
@@ -62,7 +62,7 @@ class ChildCommand:
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
-        self.asked = threading.Event()
+        self.asked = EndAsked()
         self._argv = list(argv)
         self._process: subprocess.Popen[bytes] | None = None
         self._own_group = not _shares_terminal()

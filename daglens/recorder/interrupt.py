@@ -7,7 +7,9 @@ While a run is open and nobody else handles SIGTERM, SIGTERM raises `RunTerminat
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import sys
 import threading
@@ -24,6 +26,39 @@ class RunTerminated(KeyboardInterrupt):
     """The run was asked to end: by `terminateRun`, or by SIGTERM. Like Ctrl-C, it is no `Exception`."""
 
 
+class EndAsked:
+    """Whether a run's end was asked for; any number of threads may wait for it.
+
+    A `threading.Event` won't do: a signal's handler that sets it waits for ever when its own thread is just being woken
+    by it, and holds its lock. 2 of 12 terminations of a run that pauses ended so, on a loaded machine.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        # Its methods may be called anew by the thread that is in one of them.
+        self._wakes: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """It was. From any thread, and from a signal's handler."""
+        self._is_set = True
+        self._wakes.put(None)
+
+    def is_set(self) -> bool:
+        """Whether it was."""
+        return self._is_set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for it, at most that long; whether it was asked for."""
+        try:
+            self._wakes.get(timeout=timeout_s)
+        except queue.Empty:
+            pass
+        finally:
+            if self._is_set:
+                self._wakes.put(None)  # for whoever else waits
+        return self._is_set
+
+
 class Interruptible(Protocol):
     """What a request to end a run reaches.
 
@@ -31,7 +66,7 @@ class Interruptible(Protocol):
         asked: Set once the end was asked for: whoever waits in another thread should stop waiting.
     """
 
-    asked: threading.Event
+    asked: EndAsked
 
     def arm(self) -> None:
         """From now on `interrupt` works."""
@@ -56,7 +91,7 @@ class Interrupter:
         self._lock = threading.Lock()
         self._armed = False
         self._families: Families | None = None
-        self.asked = threading.Event()
+        self.asked = EndAsked()
 
     def arm(self) -> None:
         """See Interruptible."""
@@ -82,16 +117,16 @@ class Interrupter:
             if not self._armed or self.asked.is_set():
                 return
             self._families = Families()
-            self.asked.set()
             if self._task is not None and self._loop is not None:
-                try:
+                # RuntimeError: the loop is closed.
+                with contextlib.suppress(RuntimeError):
                     self._loop.call_soon_threadsafe(self._task.cancel, "The run was asked to end.")
-                except RuntimeError:  # the loop is closed
-                    return
             elif self._in_main:
                 _sigterm.raise_in_main(self._thread_id)
             else:
                 _raise_in_thread(self._thread_id)
+            # Last: who is woken by it would be interrupted once more, while it ends a step or the run.
+            self.asked.set()
 
 
 def _running_task() -> tuple[Any, Any]:
@@ -138,9 +173,9 @@ class _Sigterm:
         self._open.discard(interrupter)
         if self._open or not self._installed or threading.current_thread() is not threading.main_thread():
             return
-        self._installed = False
         if signal.getsignal(signal.SIGTERM) == self._on_signal:
             signal.signal(signal.SIGTERM, self._before)
+        self._installed = False  # last: Ctrl-C may have come before, and then this is called again
 
     def raise_in_main(self, thread_id: int) -> None:
         if self._installed and signal.getsignal(signal.SIGTERM) == self._on_signal:
@@ -156,7 +191,7 @@ class _Sigterm:
         if is_own:
             self._own_signals -= 1
         if self._open:
-            for interrupter in self._open:
+            for interrupter in list(self._open):
                 interrupter.asked.set()
             raise RunTerminated("The run was asked to end." if is_own else "SIGTERM")
         if is_own:

@@ -13,14 +13,13 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from daglens.recorder.endings import StepProcessDied, StepProcessError
 from daglens.recorder.failure import carry, signal_name
-from daglens.recorder.interrupt import RunTerminated
+from daglens.recorder.interrupt import EndAsked, RunTerminated
 from daglens.recorder.processes import end_tree
 from daglens.recorder.step import Step
 
@@ -61,7 +60,7 @@ def packed_call(key: str, function: Callable[..., Any], args: Sequence[Any], kwa
         ) from error
 
 
-def call_isolated(step: Step, call: bytes, end_asked: threading.Event) -> Any:
+def call_isolated(step: Step, call: bytes, end_asked: EndAsked) -> Any:
     """Run a packed call in a child and give back what it returns.
 
     Args:
@@ -137,7 +136,7 @@ def _answer(
     process: subprocess.Popen[bytes],
     inbox: Connection[Any, Any],
     outbox: Connection[Any, Any],
-    end_asked: threading.Event,
+    end_asked: EndAsked,
 ) -> tuple[Any, ...] | None:
     """What the child answers, its events passed on meanwhile; None: it ended without an answer."""
     from multiprocessing.connection import wait

@@ -25,6 +25,7 @@ from daglens.recorder.retries import RetryPolicy
 from daglens.recorder.step import Step
 from daglens.recorder.step_events import current_step
 from daglens.storage import event_types as et
+from daglens.storage.random_ids import random_id
 from daglens.storage.records import LogLevel
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class Run:
         self._interrupter = interrupter
         self._ends = ends
         self._pid = os.getpid()
+        self._told = False
         self._finished = False
+        self._end_id = random_id()
         self._outer = run_in_context.get()
         run_in_context.set(self)
         atexit.register(self._at_exit)
@@ -233,55 +236,76 @@ class Run:
         In a forked child it only stores what the child recorded.
         """
         ending = Ending[status.upper()]
-        self._finish(Ending.FAILURE if error is not None and ending is Ending.SUCCESS else ending, error)
+        told = Ending.FAILURE if error is not None and ending is Ending.SUCCESS else ending
+        self._finish(lambda: told, error)
 
     def hurry(self) -> None:
         """Let the run's end wait no longer for a storage or a server that doesn't answer; what is left is said. From
         any thread, and from a signal's handler."""
         self._recording.hurry()
 
-    def _finish(self, ending: Ending, error: BaseException | None) -> None:
-        if self._begin_end():
-            try:
-                self._recording.close_logs()
-            finally:  # a second Ctrl-C doesn't take the end away
-                self._tell_end(ending, error)
-                self._recording.close(END_WAIT_S)
-                atexit.unregister(self._at_exit)
+    def _finish(self, ending: Callable[[], Ending], error: BaseException | None) -> None:
+        try:
+            self._go_on_ending(ending, error)
+        except KeyboardInterrupt:  # Ctrl-C or SIGTERM, which may come at any line, don't take the run's end away
+            self._go_on_ending(ending, error)
+            raise
 
-    def _begin_end(self) -> bool:
+    def _go_on_ending(self, ending: Callable[[], Ending], error: BaseException | None) -> None:
+        """End the run, from where an interruption broke it off."""
+        if self._is_open():
+            self._tell_all(ending, error)
+            self._recording.close(END_WAIT_S)
+            self._closed()
+
+    def _is_open(self) -> bool:
         """False when there is nothing to end: it has ended, or this is a forked child."""
         if self._pid != os.getpid():
             self._recording.flush()
             return False
-        if self._finished:
-            return False
+        return not self._finished
+
+    def _closed(self) -> None:
         self._finished = True
-        self._interrupter.disarm()
+        atexit.unregister(self._at_exit)
+
+    def _tell_all(self, ending: Callable[[], Ending], error: BaseException | None) -> None:
+        """Everything of the end that comes before the wait for the storage; may be called again."""
+        if self._told:
+            return
+        try:
+            self._let_go()
+            self._recording.close_logs()
+        except Exception as problem:
+            self._recording.problems.say("end", f"The run's end: {type(problem).__name__}: {problem}")
+        self._tell_end(ending(), error)
+        self._told = True
+
+    def _let_go(self) -> None:
         self._recording.stop_pulse()
+        self._interrupter.disarm()
         if run_in_context.get() is self:
             run_in_context.set(self._outer)
-        return True
 
     def _tell_end(self, ending: Ending, error: BaseException | None) -> None:
         if not self._ends:
             return
         name = self.pipeline_name or "The run"
+        end = functools.partial(draft, event_id=self._end_id)  # told twice it is stored once
         if ending is Ending.SUCCESS:
-            event = draft(et.RUN_SUCCESS, f"{name} ended well.")
+            event = end(et.RUN_SUCCESS, f"{name} ended well.")
         elif ending is Ending.CANCELED:
             why = f": {headline(error_data(error))}" if error is not None else ""
-            event = draft(et.RUN_CANCELED, f"{name} was canceled{why}.", level=LogLevel.WARNING)
+            event = end(et.RUN_CANCELED, f"{name} was canceled{why}.", level=LogLevel.WARNING)
         else:
             told = error_data(error) if error is not None else None
             why = f": {headline(told)}" if told else "."
-            event = draft(
-                et.RUN_FAILURE, f"{name} failed{why}", {"presumed": False, "error": told}, level=LogLevel.ERROR
-            )
+            event = end(et.RUN_FAILURE, f"{name} failed{why}", {"presumed": False, "error": told}, level=LogLevel.ERROR)
         self._recording.record(event)
 
     def _end(self, error: BaseException | None) -> None:
-        self._finish(self._ending_of(error), error)
+        # Looked at when nobody can interrupt any more: who did may still be about to say so.
+        self._finish(lambda: self._ending_of(error), error)
 
     def _ending_of(self, error: BaseException | None) -> Ending:
         ending = ending_of(error)
@@ -298,9 +322,10 @@ class Run:
             if isinstance(error, BaseException):
                 self._end(error)
             elif self._ends:
-                self._finish(Ending.FAILURE, RunNotFinished("The program ended without finish() for its run."))
+                not_finished = RunNotFinished("The program ended without finish() for its run.")
+                self._finish(lambda: Ending.FAILURE, not_finished)
             else:
-                self._finish(Ending.SUCCESS, None)
+                self._finish(lambda: Ending.SUCCESS, None)
 
     def __enter__(self) -> Self:
         return self
@@ -311,6 +336,7 @@ class Run:
         try:
             self._end(error)
         except KeyboardInterrupt:
+            self._end(error)  # where it came before anything else
             # Ctrl-C ended the wait of this end. What ends the program already, a first Ctrl-C or an exit code, goes on.
             if error is None or isinstance(error, Exception):
                 raise
@@ -323,11 +349,13 @@ class Run:
     ) -> None:
         import asyncio
 
-        if self._begin_end():
+        if self._is_open():
             try:
-                self._recording.close_logs()
+                self._tell_all(lambda: self._ending_of(error), error)
+            except KeyboardInterrupt:
+                self._tell_all(lambda: self._ending_of(error), error)
+                raise
             finally:
-                self._tell_end(self._ending_of(error), error)
                 try:
                     closing = asyncio.create_task(asyncio.to_thread(self._recording.close, END_WAIT_S))
                     # Ctrl-C in the moment in which the loop goes to sleep is heard when it wakes next: let it wake.
@@ -338,7 +366,7 @@ class Run:
                     self._recording.hurry()  # the thread goes on, and nobody ends it
                     raise
                 finally:
-                    atexit.unregister(self._at_exit)
+                    self._closed()
 
 
 class RunNotFinished(Exception):

@@ -184,11 +184,15 @@ class Step(StepEvents):
         if self._ended:
             return False
         self._ended = True
-        self.close_log()
-        if step_in_context.get() is self:
-            step_in_context.set(self._outer)
-        if self._pid != os.getpid():
-            return False  # a forked child that unwinds its parent's step
+        try:
+            self.close_log()
+        finally:  # Ctrl-C, while a slow console is shown the rest, doesn't take the step's end away
+            if step_in_context.get() is self:
+                step_in_context.set(self._outer)
+            is_over = self._pid == os.getpid() and self._tell_over(error)
+        return is_over  # False in a forked child, too, that unwinds its parent's step
+
+    def _tell_over(self, error: BaseException | None) -> bool:
         try:
             return self._tell_end(error)
         finally:

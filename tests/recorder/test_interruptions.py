@@ -1,0 +1,145 @@
+"""What interrupts a pipeline, at every line at which it may come: the wait of `pause`, and the end of a run."""
+
+# ruff: noqa: PT012 -- the block of the run, as a pipeline has it, is what must raise
+
+from __future__ import annotations
+
+import linecache
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from daglens.instance import Instance
+from daglens.recorder import Run, interrupt, pulse, recording, run, start_run, step
+from tests.recorder.conftest import Told, runs_of
+
+ENDS = frozenset(module.__file__ for module in (interrupt, pulse, recording, run, step))
+
+
+@contextmanager
+def ctrl_c_at(line: int, *, files: frozenset[str | None] = ENDS, within: str) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C when so many lines of these files were reached within a function; whether they were."""
+    left, inside = line, 0
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal left, inside
+        name, file = frame.f_code.co_name, frame.f_code.co_filename
+        if file in files and name == within:
+            inside += {"call": 1, "return": -1}.get(event, 0)
+        # Python hears a signal after a call, never between the end of a block and the release of its lock, which are
+        # both told as the line of the `with`.
+        is_with = linecache.getline(file, frame.f_lineno).lstrip().startswith("with ")
+        if event == "line" and inside and file in files and not is_with:
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lambda: left <= 0
+    finally:
+        sys.settrace(before)
+
+
+@pytest.fixture
+def instance() -> Iterator[Instance]:
+    """In memory: every line is a run."""
+    with Instance.ephemeral() as opened:
+        yield opened
+
+
+def end(recorded: Run, line: int, within: str = "__exit__") -> bool:
+    """End a run, with a Ctrl-C at this line of it; False where it has no such line."""
+    with pytest.MonkeyPatch.context() as patch, ctrl_c_at(line, within=within) as came:
+        patch.setattr(run, "END_WAIT_S", 60.0)
+        try:
+            with recorded:
+                pass
+        except KeyboardInterrupt:
+            assert came()
+    return came()
+
+
+def test_ctrl_c_at_any_line_of_a_run_s_end(instance: Instance) -> None:
+    """The run's end is told, once, and nothing of its recording goes on."""
+    before = signal.getsignal(signal.SIGTERM)
+    line = first = 2  # before its `try` the run has not begun to end: the end of the program tells it
+    while end(start_run("p", instance=instance), line):
+        line += 1
+    assert line > 40, "the end has that many lines"
+    told = runs_of(instance)
+    assert len(told) == line - first + 1
+    for number, one in enumerate(told, first):
+        assert one.types[-1] in ("RUN_SUCCESS", "RUN_CANCELED"), f"Ctrl-C at line {number}"
+        assert len(one.types) == 2, f"Ctrl-C at line {number}"
+    assert not interrupt._sigterm._open and signal.getsignal(signal.SIGTERM) == before
+
+
+WAITING = """
+import signal, sys
+import daglens
+
+signal.alarm(60)  # who waits for ever ends by it
+
+def is_ended_at(line):
+    left = line
+    def trace(frame, event, arg):
+        nonlocal left
+        left -= event == "line"
+        if left == 0:
+            left = -1
+            sys.settrace(None)
+            signal.raise_signal(signal.SIGTERM)
+        return trace
+    try:
+        with daglens.start_run("p") as run:
+            sys.settrace(trace)
+            try:
+                run.pause(0.001)
+            finally:
+                sys.settrace(None)
+    except daglens.RunTerminated:
+        return True
+    return False
+
+line = 1
+while is_ended_at(line):
+    line += 1
+print("lines", line)
+"""
+
+
+def test_sigterm_at_any_line_of_a_pause(program, local) -> None:
+    """The run is canceled and the program goes on to its end: it never waits for itself."""
+    done = program.run(WAITING)
+    assert (done.returncode, done.stderr) == (0, "")
+    runs = runs_of(local)
+    assert done.stdout == f"lines {len(runs)}\n" and len(runs) > 4
+    assert [told.status for told in runs] == ["CANCELED"] * (len(runs) - 1) + ["SUCCESS"]
+
+
+def test_a_request_reaches_a_pause_once(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is woken by the request itself is not interrupted a second time, while it ends its step."""
+    is_set_first: list[bool] = []
+    raise_in_main = interrupt._sigterm.raise_in_main
+
+    def raised(thread_id: int) -> None:
+        is_set_first.append(recorded._interrupter.asked.is_set())
+        raise_in_main(thread_id)
+
+    monkeypatch.setattr(interrupt._sigterm, "raise_in_main", raised)
+    recorded = start_run("p", instance=instance)
+    with pytest.raises(interrupt.RunTerminated), recorded, recorded.step("a"):
+        threading.Thread(target=recorded._interrupter.interrupt).start()
+        recorded.pause(60)
+    assert is_set_first == [False]
+    assert Told(instance, recorded.run_id).types[-2:] == ["STEP_FAILURE", "RUN_CANCELED"]
