@@ -57,9 +57,11 @@ class LiveServer:
 
 
 @contextmanager
-def serve_in_thread(instance: Instance, settings: ServerSettings | None = None) -> Iterator[LiveServer]:
-    """Serve an instance, which stays the caller's to close, until the end of the block."""
-    listening = listen("127.0.0.1", 0)
+def serve_in_thread(
+    instance: Instance, settings: ServerSettings | None = None, *, port: int = 0
+) -> Iterator[LiveServer]:
+    """Serve an instance, which stays the caller's to close, until the end of the block. `port` 0: any free one."""
+    listening = listen("127.0.0.1", port)
     try:
         app = create_app(instance, settings)
         loops: list[asyncio.AbstractEventLoop] = []

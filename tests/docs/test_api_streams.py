@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,12 @@ from daglens.storage.records import EventDraft, NewRun
 from daglens.testing.server import LiveServer, serve_in_thread
 from tests.docs.snippets import ROOT, marked
 from tests.live.conftest import QUICK
+from tests.server.conftest import until
 
 DOCUMENT = "docs/api.md"
 ADDRESS = "http://127.0.0.1:3000"
-EVENT_SOURCE = ROOT / "tests" / "npm" / "node_modules" / "eventsource" / "dist" / "index.js"
+MODULES = ROOT / "tests" / "npm" / "node_modules"
+EVENT_SOURCE = MODULES / "eventsource" / "dist" / "index.js"
 
 
 @pytest.fixture
@@ -62,3 +65,45 @@ def test_the_page(server: LiveServer, tmp_path: Path) -> None:
     assert node and EVENT_SOURCE.is_file(), "run `npm ci` in tests/npm; it needs Node"
     done = subprocess.run([node, str(script)], capture_output=True, text=True, timeout=120, check=True)
     assert "runEvents: { events: [Array], runStatus: 'SUCCESS' }" in done.stdout
+
+
+@pytest.mark.system
+def test_graphql_ws(tmp_path: Path) -> None:
+    """The program for npm's graphql-ws logs each event once and in order, from a server that is started anew meanwhile,
+    and ends with the run."""
+    (program,) = marked(DOCUMENT, "graphql-ws")
+    assert "ws://127.0.0.1:3000" in program.text
+    script = tmp_path / "page.mjs"
+    (tmp_path / "node_modules").symlink_to(MODULES)
+    node = shutil.which("node")
+    assert node and (MODULES / "graphql-ws").is_dir(), "run `npm ci` in tests/npm; it needs Node"
+    with Instance.ephemeral() as instance:
+        instance.create_run(NewRun("nightly-1", "nightly"))
+        instance.append(
+            "nightly-1", [EventDraft("RUN_START", message="begun"), EventDraft("LOG_MESSAGE", message="on")]
+        )
+        with serve_in_thread(instance, ServerSettings(live=QUICK)) as first:
+            text = program.text.replace("ws://127.0.0.1:3000/graphql", first.socket_url)
+            text = text.replace("retryAttempts: Infinity,", "retryAttempts: Infinity, retryWait: async () => {},")
+            # Node 20 has no WebSocket of its own, and the client looks for it when it is made.
+            script.write_text(
+                f'import WebSocket from "ws";\nglobalThis.WebSocket = WebSocket;\n{text}', encoding="utf-8"
+            )
+            client = subprocess.Popen([node, str(script)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            assert client.stdout is not None
+            lines = [client.stdout.readline(), client.stdout.readline()]
+            port = int(first.url.rpartition(":")[2])
+        # It tries while the server isn't back yet.
+        with socket.create_server(("127.0.0.1", port)) as away:
+            away.settimeout(60)
+            away.accept()[0].close()
+        with client, serve_in_thread(instance, ServerSettings(live=QUICK), port=port) as second:
+            until(lambda: client.poll() is not None or bool(second.on_loop(lambda: second.hub.watched)))
+            instance.append("nightly-1", [EventDraft("RUN_SUCCESS", message="done")])
+            rest, problems = client.communicate(timeout=120)
+    assert (client.returncode, problems) == (0, "")
+    assert [*lines, *rest.splitlines(keepends=True)] == [
+        "1 RUN_START begun\n",
+        "2 LOG_MESSAGE on\n",
+        "3 RUN_SUCCESS done\n",
+    ]
