@@ -68,19 +68,30 @@ class EventWalk:
         feed = self._feed
         if feed.gone:
             return None
-        look = feed.held(self._seq, self._filter)
+        look = None if self._is_ahead() else feed.held(self._seq, self._filter)
         if look is None:
             return await self._look_back()
         self._note_head(feed.head)
         return self._at(look)
 
+    def _is_ahead(self) -> bool:
+        """Whether it has read storage further than its feed, or knows of more than that: the feed's end isn't the log's
+        then. Only a walk with a filter of its own comes so far.
+        """
+        end_seq, seq = self._feed.end_seq, self._seq
+        if self._head is None or seq < end_seq:
+            return False
+        return seq > end_seq or (self._feed.at_end and self._head.last_seq > seq)
+
     async def _look_back(self) -> Look | None:
-        """What stands before the feed's window."""
+        """What stands before the feed's window, or behind it."""
         feed, seq = self._feed, self._seq
         if self._filter is not None:
             found = await self._read(seq, self._page)
             if found is None:
                 return None
+            if found.through_seq > feed.end_seq or (found.has_more and found.through_seq == feed.end_seq):
+                feed.wake()
             return self._at(Look(seq, self._filter, found.events, found.through_seq, not found.has_more))
         start, through = feed.page_before(seq, self._page)
         found = await self._read(start, through - start)
@@ -147,7 +158,7 @@ class EventWalk:
             await feed.refresh()
         except StorageUnavailable:
             return True
-        return self._has_news()
+        return self._has_news() or not feed.at_end
 
     def _has_news(self) -> bool:
         return self._feed.gone or self._feed.end_seq > self._seq

@@ -471,3 +471,26 @@ async def test_stopping_server_tells_its_viewers(history: History) -> None:
             await reading
         with pytest.raises(ServerStopping):
             await Viewer(hub).next()
+
+
+async def test_a_filtered_feed_may_be_ahead_of_what_others_have_read(history: History) -> None:
+    """Who reads history by a filter of its own meets events that the hub hasn't read yet. It goes on from there: its
+    cursor never moves back, and nothing comes twice."""
+    history.create()
+    history.write(300)
+    history.events.hints = False
+    left = [500]
+
+    def write_more(query: EventQuery) -> None:
+        if query.filter is not None and left[0]:
+            history.write(left.pop() or 0)
+            left.append(0)
+
+    history.events.before_read = write_more
+    async with hub_of(history, poll_s=3600.0, batch_events=90) as hub:
+        viewer = Viewer(hub, filter=EventFilter(event_types=[et.LOG_MESSAGE]))
+        await viewer.through(800)
+        assert viewer.seqs == list(range(1, 801))
+        places = [batch.through_seq for batch in viewer.batches]
+        assert places == sorted(places)
+        assert [batch.caught_up for batch in viewer.batches] == [False] * (len(places) - 1) + [True]
