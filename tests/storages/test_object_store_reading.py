@@ -172,6 +172,29 @@ def test_an_end_that_a_merge_swallows_is_put_again(
     assert (found.data, found.complete) == (b"first\n" + b"." * 70, True)
 
 
+def test_parts_that_are_merged_while_they_are_listed(
+    logs: ObjectStoreComputeLogManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing of thousands of objects takes several requests: parts that vanish between two of them, for one that the
+    first was too early for, are no bytes that are gone."""
+    for number in range(10):
+        logs.append(KEY, OUT, 4 * number, b"%03d\n" % number)
+    expected = whole(logs)[12:]
+    listing = logs.bucket.list
+    torn: list[str] = []
+
+    def torn_once(folder: str) -> list[Entry]:
+        found = listing(folder)
+        if not torn:
+            torn.append(folder)
+            del found[3:6]
+        return found
+
+    monkeypatch.setattr(logs.bucket, "list", torn_once)
+    assert logs.read(KEY, OUT, 12, 100).data == expected
+    assert torn
+
+
 def test_what_a_rule_removed_is_expired(logs: ObjectStoreComputeLogManager) -> None:
     """The end is known and the bytes are gone: EXPIRED, not NOT_CAPTURED; what is left can be read."""
     for io in (OUT, ERR):

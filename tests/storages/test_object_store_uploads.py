@@ -317,6 +317,63 @@ def test_a_run_deleted_elsewhere_stays_deleted(
     assert not spooled(tmp_path / "spool")
 
 
+def kill(logs: ObjectStoreComputeLogManager) -> None:
+    """What is left of a manager when its process is killed: requests are made no more, and its spools are free."""
+    (uploads,) = logs._uploads.values()
+    uploads._workers.stop(WAIT_S)
+    for upload in list(uploads._uploads):
+        upload.spool.release()
+    logs._uploads.clear()
+
+
+def test_a_run_deleted_elsewhere_while_its_worker_dies(
+    logs: ObjectStoreComputeLogManager, reader: ObjectStoreComputeLogManager, tmp_path: Path
+) -> None:
+    """What the worker sent after the deletion is no log for its successor to go on with: nothing is left behind."""
+    capture = begin(logs)
+    write(capture, OUT, b"before")
+    eventually(lambda: whole(reader) == b"before", "it is in the store")
+    reader.delete("run")
+    write(capture, OUT, b"after")
+    eventually(lambda: bool(logs.bucket.list("daglens/run")), "the upload doesn't know yet")
+    kill(logs)
+    following = in_memory(tmp_path / "spool", logs.bucket.store)
+    assert following.finish_leftovers(WAIT_S).left == 0
+    assert logs.bucket.list("daglens") == []
+    assert not spooled(tmp_path / "spool")
+    following.close()
+
+
+@pytest.mark.parametrize("late", [b"se", b"second, third", b"another"], ids=["less", "more", "somebody else's"])
+def test_a_request_that_arrives_after_its_process_was_killed(
+    logs: ObjectStoreComputeLogManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bytes
+) -> None:
+    """Its part is stored between its successor's look at the log and the successor's own part: each byte is there once,
+    and what somebody else wrote stays."""
+    capture = begin(logs)
+    write(capture, OUT, b"first, ")
+    eventually(lambda: has(logs, b"first, "), "it is in the store")
+    kill(logs)
+    write(capture, OUT, b"second, ")
+    following = in_memory(tmp_path / "spool", logs.bucket.store)
+    create = following.bucket.create
+    arrived: list[str] = []
+
+    def after_the_late_one(name: str, data: bytes) -> bool:
+        if data == b"second, " and not arrived:
+            arrived.append(name)
+            with open(capture.stdout_path, "ab") as file:
+                file.write(b"third")
+            assert create(name, late)
+        return create(name, data)
+
+    monkeypatch.setattr(following.bucket, "create", after_the_late_one)
+    assert following.finish_leftovers(WAIT_S).left == 0
+    assert arrived
+    assert whole(following) == b"first, " + (b"another" if late == b"another" else b"") + b"second, third"
+    following.close()
+
+
 def test_a_run_deleted_here_is_sent_no_more(logs: ObjectStoreComputeLogManager, tmp_path: Path) -> None:
     """Deleting takes the spool of a step that still runs, and its end brings nothing back."""
     capture = begin(logs)

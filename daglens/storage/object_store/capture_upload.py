@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from daglens.storage.errors import LogClosed, StorageUnavailable
@@ -122,7 +122,7 @@ class CaptureUpload:
             return self._removed()
         if not state.closed:
             return self._leaving
-        if self._is_deleted():
+        if self._was_deleted(self._chains()):
             for upload in self._streams.values():
                 upload.stream.remove()
         else:
@@ -133,8 +133,10 @@ class CaptureUpload:
     def _begin(self) -> None:
         chains = self._chains()
         state = self.spool.state
-        if self._known and not any(chain.exists for chain in chains.values()):
-            # What an earlier process had stored is gone: the run was deleted.
+        if self._known and (self._was_deleted(chains) or not any(chain.exists for chain in chains.values())):
+            # What an earlier process had stored is gone: the run was deleted. Parts that it sent later go, too.
+            for upload in self._streams.values():
+                upload.stream.remove()
             self._dropped = True
             return
         if not self._known and any(chain.complete for chain in chains.values()):
@@ -164,10 +166,10 @@ class CaptureUpload:
         self.left = False
         return True
 
-    def _is_deleted(self) -> bool:
+    def _was_deleted(self, chains: Mapping[ComputeIO, Chain]) -> bool:
         """The log was there and is not any more, too soon for a rule on life times."""
         young = time.time() - self.spool.state.began_s < _DAY_S
-        return young and not any(chain.opened for chain in self._chains().values())
+        return young and not any(chain.opened for chain in chains.values())
 
     def _chains(self) -> dict[ComputeIO, Chain]:
         """What is in the store of both streams, by one listing."""

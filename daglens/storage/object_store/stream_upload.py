@@ -32,11 +32,13 @@ class StreamUpload:
         self._at = 0
         self._sent = 0
         self._pending = 0
+        self._took_over = False
         # Parts of ours that are not merged yet, and where their bytes stand in the file.
         self._own: list[tuple[Part, int]] = []
 
     def begin(self, chain: Chain) -> None:
         """Go on where the log ends; `chain` is what is in the store now."""
+        self._took_over = self._io.value in self._spool.state.base
         self.base = self._spool.state.base.get(self._io.value, chain.end)
         self._at = chain.end
         self._sent = min(max(0, chain.end - self.base), self._spool.size(self._io))
@@ -59,8 +61,13 @@ class StreamUpload:
             if not data:
                 return  # the step made its file shorter meanwhile
             self._pending = len(data)
-            if self.stream.put(self._at, data) or self.stream.part_is(self._at, data):
+            if self.stream.put(self._at, data):
                 self._stored(len(data))
+                foreign = 0
+                continue
+            there = self.stream.part(self._at)
+            if there is not None and (there == data or self._is_late(there)):
+                self._stored(len(there))
                 foreign = 0
                 continue
             self._pending = 0
@@ -79,7 +86,16 @@ class StreamUpload:
         with suppress(StorageUnavailable, OSError):
             self.stream.merge(chain.parts, at_end=True, read=self._read)
 
+    def _is_late(self, there: bytes) -> bool:
+        """Whether a part was still on its way when the process was killed whose spool this one took over.
+
+        It had taken less or more of the file than this one does.
+        """
+        return self._took_over and bool(there) and self._spool.read(self._io, self._sent, len(there)) == there
+
     def _stored(self, size_bytes: int) -> None:
+        # What was on its way was meant for the first place that was free: now taken, by it or by this process.
+        self._took_over = False
         part = Part(self._at, size_bytes, part_name(self._at), False)
         self._own.append((part, self._sent))
         self._at = part.end
