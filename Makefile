@@ -59,11 +59,13 @@ $(BIN)/python:
 	@scripts/make_venv.sh $(VENV) $(PYTHON)
 
 $(VENV)/.installed: pyproject.toml hatch_build.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "Installing daglens and what it needs into $(VENV): half a minute, or a few on a slow network ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml hatch_build.py | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@echo "Installing daglens and what its tests need into $(VENV): a minute or more ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-system: pyproject.toml hatch_build.py | $(BIN)/python

@@ -47,7 +47,7 @@ def main() -> int:
             if (code := pipeline.wait()) != 0:
                 print(f"`daglens demo` ended with exit code {code}.", file=sys.stderr)
                 return code
-            print(f"\nRecorded. Still serving at {address} until Ctrl-C.", flush=True)
+            print(f"\nRecorded. Still serving at {address} until Ctrl-C. The command is {daglens}", flush=True)
             return server.wait()
         except KeyboardInterrupt:
             for ending in ENDING_SIGNALS:
