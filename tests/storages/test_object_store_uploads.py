@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from daglens.storage.errors import LogClosed, LogUnavailable, StorageUnavailable
-from daglens.storage.object_store import ObjectStoreComputeLogManager, capture_upload
+from daglens.storage.object_store import ObjectStoreComputeLogManager, capture_upload, uploads
 from daglens.storage.object_store.chain import MERGE_COUNT
 from daglens.storage.object_store.workers import Job, Workers
 from daglens.storage.records import LogKey, LogUnavailableReason
@@ -294,8 +294,8 @@ def test_a_long_outage_takes_few_descriptors(
 
 
 def held(logs: ObjectStoreComputeLogManager) -> int:
-    (uploads,) = logs._uploads.values()
-    return len(uploads._uploads)
+    (of_process,) = logs._uploads.values()
+    return len(of_process._uploads)
 
 
 def done(logs: ObjectStoreComputeLogManager) -> list[Any]:
@@ -317,11 +317,39 @@ def test_a_run_deleted_elsewhere_stays_deleted(
     assert not spooled(tmp_path / "spool")
 
 
+def test_a_run_deleted_here_while_a_request_hangs(
+    logs: ObjectStoreComputeLogManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleting doesn't wait for it for ever; what it brings when it arrives at last is removed, too."""
+    monkeypatch.setattr(uploads, "_DROP_WAIT_S", 0.01)
+    capture = begin(logs)
+    write(capture, OUT, b"before")
+    eventually(lambda: has(logs, b"before"), "it is in the store")
+    create = logs.bucket.create
+    hangs, goes_on, arrived = threading.Event(), threading.Event(), threading.Event()
+
+    def hanging(name: str, data: bytes) -> bool:
+        hangs.set()
+        assert goes_on.wait(WAIT_S)
+        stored = create(name, data)
+        arrived.set()
+        return stored
+
+    monkeypatch.setattr(logs.bucket, "create", hanging)
+    write(capture, OUT, b"after")
+    assert hangs.wait(WAIT_S)
+    logs.delete("run")
+    goes_on.set()
+    assert arrived.wait(WAIT_S)
+    eventually(lambda: not capture.stdout_path.exists(), "the spool is gone")
+    assert logs.bucket.list("daglens") == []
+
+
 def kill(logs: ObjectStoreComputeLogManager) -> None:
     """What is left of a manager when its process is killed: requests are made no more, and its spools are free."""
-    (uploads,) = logs._uploads.values()
-    uploads._workers.stop(WAIT_S)
-    for upload in list(uploads._uploads):
+    (of_process,) = logs._uploads.values()
+    of_process._workers.stop(WAIT_S)
+    for upload in list(of_process._uploads):
         upload.spool.release()
     logs._uploads.clear()
 

@@ -111,6 +111,10 @@ class CaptureUpload:
         """True when it was the last."""
         if not self._dropped and not self._began:
             self._begin()
+        if self._dropped and self._began:
+            # A request that was under way when the run was deleted may have arrived after it.
+            for upload in self._streams.values():
+                upload.stream.remove()
         if self._dropped or self.refusal is not None:
             return self._removed()
         state = self.spool.state
