@@ -155,6 +155,48 @@ _KINDS: dict[str, frozenset[type]] = {
 """What has to stand in a record for an object to be made of it."""
 
 
+_AS_STORED = {
+    **{name: name for name in ("run_id", "pipeline_name", "status", "parent_run_id", "root_run_id", "created_by")},
+    **{name: f"{name}_us" for name in ("created_at", "updated_at", "started_at", "ended_at")},
+}
+"""Fields that show a field of the record as it is."""
+
+
+class TagRows(Rows[Tag]):
+    """Tags of one run or of several."""
+
+    items = Tag
+    common = frozenset({"key", "value"})
+    within_items = True
+
+    def __init__(self, tags: Sequence[tuple[str, str]]) -> None:
+        self._tags = tags
+
+    def __len__(self) -> int:
+        return len(self._tags)
+
+    def __iter__(self) -> Iterator[Tag]:
+        return (Tag(key=key, value=value) for key, value in self._tags)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """See Rows."""
+        return cls(list(chain.from_iterable(part._tags for part in parts)))
+
+    def columns(self) -> Columns:
+        """See Rows."""
+        return self
+
+    def by_type(self) -> Sequence[tuple[type, Sequence[int] | None, Columns]]:
+        """See Rows."""
+        return [(Tag, None, self)]
+
+    def column(self, name: str) -> Sequence[Any]:
+        """See Columns."""
+        index = 0 if name == "key" else 1
+        return [tag[index] for tag in self._tags]
+
+
 class RunRows(Rows[Run]):
     """Some runs, with what was read for all of them at once."""
 
@@ -169,6 +211,7 @@ class RunRows(Rows[Run]):
         now_us: int,
     ) -> None:
         self._runs = [_Told(record, heads, config, now_us) for record, config in zip(records, configs, strict=True)]
+        self._stored: dict[str, Sequence[Any]] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -180,7 +223,8 @@ class RunRows(Rows[Run]):
         """See Rows."""
         # Objects are made of whole records: one with something else in its place may not become an object at all,
         # whatever is selected.
-        stored = dict(zip(RunRecord._fields, zip(*(run.record for run in self._runs), strict=True), strict=True))
+        records = zip(*(run.record for run in self._runs), strict=True)
+        stored = self._stored = dict(zip(RunRecord._fields, records, strict=True))
         for name, kinds in _KINDS.items():
             if not kinds.issuperset(map(type, stored[name])):
                 raise Surprise(name)
@@ -195,6 +239,10 @@ class RunRows(Rows[Run]):
 
     def column(self, name: str) -> Sequence[Any]:
         """See Columns."""
+        if name in _AS_STORED:
+            return self._stored[_AS_STORED[name]]
+        if name == "tags":
+            return list(map(TagRows, self._stored["tags"]))
         return list(map(_FIELDS[name], self._runs))
 
 

@@ -361,10 +361,15 @@ def _lists_or_rows(of_lists: Complete, plans: dict[type[Rows[Any]], ListPlan]) -
             return of_lists([value])[0]  # type: ignore[no-any-return]
         if not value:
             return []
-        TALLY.fast += 1
+        if not value.within_items:
+            TALLY.fast += 1
         return plan.complete(value)
 
     def lists(values: Sequence[Any]) -> Sequence[Any]:
+        kinds = set(map(type, values))
+        if len(values) > 1 and len(kinds) == 1 and (kind := kinds.pop()) in plans and kind.within_items:
+            joined = iter(written(kind.joined(values)))
+            return [list(islice(joined, len(value))) for value in values]
         return [written(value) for value in values] if len(values) == 1 else of_lists(values)
 
     return lists

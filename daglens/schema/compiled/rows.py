@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 Item_co = TypeVar("Item_co", covariant=True)
 
@@ -33,16 +33,23 @@ class Rows(ABC, Generic[Item_co]):
     Attributes:
         items: The class of the items' objects, or that of their interface.
         common: Python names of the fields that `columns` gives, which are read alike whatever an item's type.
+        within_items: Such rows stand in the items of another list. Many are written as one: they have `joined`.
     """
 
     items: ClassVar[type]
     common: ClassVar[frozenset[str]] = frozenset()
+    within_items: ClassVar[bool] = False
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
     def __iter__(self) -> Iterator[Item_co]: ...
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The items of several lists in one."""
+        raise NotImplementedError
 
     @abstractmethod
     def columns(self) -> Columns:
