@@ -32,13 +32,15 @@ def event_filter(types: list[str] | None, steps: list[str] | None, level: str | 
     )
 
 
-def print_events(found: Iterable[EventRecord], as_json: bool) -> None:
-    """Print events as they come. For people, the day stands above the first one and where it changes."""
+def print_events(found: Iterable[EventRecord], as_json: bool) -> bool:
+    """Print events as they come, and say whether there was any. For people, the day stands above the first one and
+    where it changes."""
     from daglens.cli.output import console, day_line, event_json, event_line, print_json
 
     out = console()
-    day = None
+    day, is_any = None, False
     for event in found:
+        is_any = True
         if as_json:
             print_json(event_json(event))
             continue
@@ -47,6 +49,7 @@ def print_events(found: Iterable[EventRecord], as_json: bool) -> None:
             out.print(line)
             day = line
         out.print(event_line(event))
+    return is_any
 
 
 def events(
@@ -83,4 +86,7 @@ def events(
             found = chain(found, walks.follow(instance, run_id, start, wanted))
         elif last is None:
             found = walks.walk(instance, run_id, start, wanted)
-        print_events(found, json)
+        if not print_events(found, json) and not json:
+            # Else a misspelt type or step looks like a run in which nothing happened.
+            is_all = wanted is None and not after
+            typer.echo("This run has no events." if is_all else "No event of this run matches.", err=True)

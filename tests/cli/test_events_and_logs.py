@@ -31,6 +31,14 @@ def test_filters_and_ends(filled):
     assert seqs(filled("events", "bad", "--last", "1", "--type", "STEP_START", "--json")) == [5]
 
 
+def test_none_is_said(filled):
+    """A misspelt type doesn't look like a run in which nothing happened; a program gets nothing."""
+    answer = filled("events", "bad", "--type", "STEP_FALIURE")
+    assert (answer.code, answer.out, answer.err) == (0, "", "No event of this run matches.\n")
+    answer = filled("events", "bad", "--type", "STEP_FALIURE", "--json")
+    assert (answer.code, answer.out, answer.err) == (0, "", "")
+
+
 def test_more_than_a_page(filled):
     """A long log is printed whole, each event once."""
     with Instance.open(home=filled.home) as instance:
