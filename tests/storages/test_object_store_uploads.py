@@ -145,6 +145,24 @@ def test_two_writers_of_one_log_lose_nothing(
     reader.close()
 
 
+@pytest.mark.parametrize("second", [b"of the quiet one\n", b"much of the quiet one\n" * 500], ids=["short", "long"])
+def test_a_quiet_writer_beside_a_busy_one(
+    logs: ObjectStoreComputeLogManager, reader: ObjectStoreComputeLogManager, second: bytes
+) -> None:
+    """Parts of the busy one were merged since the quiet one wrote last, and the name of its next part is free again:
+    nothing of either is lost."""
+    capture = begin(logs)
+    write(capture, OUT, b"begin\n")
+    eventually(lambda: has(logs, b"begin\n"), "it is in the store")
+    busy = [b"busy %03d\n" % number for number in range(MERGE_COUNT + 10)]
+    for number, line in enumerate(busy):
+        reader.append(KEY, OUT, 6 + 9 * number, line)
+    write(capture, OUT, second)
+    capture.close()
+    eventually(partial(is_closed, reader, KEY), "it is sent")
+    assert whole(reader) == b"begin\n" + b"".join(busy) + second
+
+
 def test_a_part_whose_answer_was_lost_is_stored_once(
     logs: ObjectStoreComputeLogManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ append at once one creates it and the other learns that it is there. An empty pa
 part would, so that closing a log and appending to it exclude each other in the same way.
 
 Small parts are merged, each once, into an object beside the first of them that is named by the same offset; then they
-are deleted. A reader takes the longest object of an offset and goes on behind it, whatever still lies in between.
+are deleted. A reader takes the merged object of an offset and goes on behind it, whatever still lies in between.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ def chain_of(objects: Iterable[tuple[str, int]]) -> Chain:
             continue  # part of what was merged, not deleted yet
         if offset > end:
             holes.append(Hole(end, offset))
-        part_here = max(same, key=lambda part: part.size_bytes)
+        # The merged one has the bytes of the first that was there; a later one is a mistake of somebody who was late.
+        part_here = max(same, key=lambda part: (part.merged, part.size_bytes))
         end = part_here.end
         if part_here.size_bytes == 0:
             complete = True

@@ -33,6 +33,7 @@ class StreamUpload:
         self._sent = 0
         self._pending = 0
         self._took_over = False
+        self._cut = False
         # Parts of ours that are not merged yet, and where their bytes stand in the file.
         self._own: list[tuple[Part, int]] = []
 
@@ -81,7 +82,9 @@ class StreamUpload:
 
     def finish(self, truncated: bool) -> None:
         """Close the log behind what was stored, and make few parts of many."""
-        chain = self.stream.close(truncated=truncated)
+        chain = self.stream.close(truncated=truncated, appends=self._put_lost)
+        if self._cut and not chain.truncated:
+            chain = self.stream.close(truncated=True)
         # What is not merged is read all the same.
         with suppress(StorageUnavailable, OSError):
             self.stream.merge(chain.parts, at_end=True, read=self._read)
@@ -101,11 +104,40 @@ class StreamUpload:
         self._at = part.end
         self._sent += size_bytes
         self._pending = 0
-        if len(self._own) >= MERGE_COUNT:
+        if len(self._own) >= MERGE_COUNT and not self._put_lost(self.stream.chain()):
             merged_to = part.end
             with suppress(StorageUnavailable, OSError):
                 merged_to = self.stream.merge([own for own, _ in self._own], at_end=False, read=self._read)
             self._own = [own for own in self._own[1:] if own[0].offset >= merged_to]
+
+    def _put_lost(self, chain: Chain) -> bool:
+        """Store once more those of our parts that are not of the log, if it is still open; whether there were any.
+
+        Where another process writes the same log and parts were merged, the name that we took for the next part was
+        free again: ours then lies inside of a merged one, and nobody reads it.
+        """
+        lost = [own for own in self._own if not self._is_there(chain, *own)]
+        for own in lost:
+            part, at = own
+            data = self._spool.read(self._io, at, part.size_bytes)
+            while not self.stream.put(chain.end, data):
+                chain = self.stream.chain()
+                if chain.complete:
+                    self._cut = True
+                    return True
+            self._own.remove(own)
+            self._own.append((Part(chain.end, part.size_bytes, part_name(chain.end), False), at))
+            chain = chain.grown(part.size_bytes)
+            self._at = chain.end
+        return bool(lost)
+
+    def _is_there(self, chain: Chain, part: Part, at: int) -> bool:
+        held = next(iter(chain.overlapping(part.offset, part.end)), None)
+        if held is None or not held.merged:
+            # A hole is what somebody removed.
+            return held is None or held.offset == part.offset
+        there = self.stream.bytes_of(held, part.offset, part.end)
+        return there is None or there == self._spool.read(self._io, at, part.size_bytes)
 
     def _read(self, part: Part) -> bytes:
         """From the file where it is known to be there, else from the store."""

@@ -69,10 +69,15 @@ class Stream:
                 raise StorageUnavailable(f"{self.bucket.location}: others append to this log all the time.")
             chain = self.chain()
 
-    def close(self, *, truncated: bool = False) -> Chain:
-        """Close the log where it ends; the log afterwards."""
+    def close(self, *, truncated: bool = False, appends: Callable[[Chain], bool] = lambda chain: False) -> Chain:
+        """Close the log where it ends; the log afterwards.
+
+        `appends` is shown the log before that, and may append to it; True: it did.
+        """
         for _ in range(_TURNS):
             chain = self.chain()
+            if not chain.complete and appends(chain):
+                continue
             if truncated and not chain.truncated:
                 self.bucket.create(self._name(TRUNCATED), b"")
             elif chain.complete:
@@ -111,6 +116,13 @@ class Stream:
             Missing: It is not there any more.
         """
         return self.bucket.read_all(self._name(part.name))
+
+    def bytes_of(self, part: Part, start: int, end: int) -> bytes | None:
+        """Bytes of the log that a part has, by their offsets in the log; None: the part is not there any more."""
+        try:
+            return self._reader(part, start, end)()
+        except Missing:
+            return None
 
     def read(self, start: int, max_bytes: int, read_many: ReadMany) -> LogBytes | None:
         """At most `max_bytes` from byte `start`, fewer only at the end and before a hole; None: there is no log.
