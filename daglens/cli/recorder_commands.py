@@ -94,7 +94,9 @@ def _tell(outcomes: Iterable[Flushed], to: ServerAddress | None) -> tuple[int, i
         waiting = outcome.waiting
         what = f"{counted(waiting.events, 'event')}, {size(waiting.log_bytes)} of output"
         name = plain(f"{waiting.pipeline_name or 'run'} {waiting.run_id}")
-        if outcome.problem is None:
+        if outcome.problem is None and waiting.sent:
+            typer.echo(f"{name}: all of it was sent to {waiting.url} before")
+        elif outcome.problem is None:
             typer.echo(f"{name}: sent {what} to {waiting.url if to is None else to.url}")
         elif outcome.gone:
             typer.echo(f"{name}: dropped {what}. {plain(outcome.problem)}", err=True)
@@ -151,7 +153,7 @@ def _show(found: list[Waiting], folder: SpoolFolder) -> None:
             plain(spool.run_id),
             plain(spool.pipeline_name or ""),
             spool.url,
-            f"{spool.process_id} records" if spool.recording else "gone",
+            f"{spool.process_id} records" if spool.recording else "gone, all is sent" if spool.sent else "gone",
             str(spool.events),
             size(spool.log_bytes),
             size(spool.disk_bytes),
@@ -163,8 +165,10 @@ def _show(found: list[Waiting], folder: SpoolFolder) -> None:
     for url, problem in sorted({(spool.url, spool.problem) for spool in found if spool.problem}):
         # Most name the server; what is wrong on this machine, such as a file that isn't there, doesn't.
         typer.echo(plain(problem if url in problem else f"{url}: {problem}"), err=True)
-    if not all(spool.recording for spool in found):
+    if not all(spool.recording or spool.sent for spool in found):
         typer.echo("Send what dead processes left: daglens recorder flush", err=True)
+    elif any(spool.sent for spool in found):
+        typer.echo("What is sent goes with the next recorder for its server, or by: daglens recorder flush", err=True)
 
 
 def _camel(name: str) -> str:

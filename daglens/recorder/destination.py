@@ -118,6 +118,7 @@ class InstanceDestination:
         self._problems = problems
         self._given = instance
         self._opened: Instance | None = None
+        self._is_closed = False
         self._opener = opener
 
     @property
@@ -165,17 +166,20 @@ class InstanceDestination:
         """See Destination."""
         self.instance.runs.add_tags(run_id, tags)
 
-    def append(self, run_id: str, drafts: Sequence[EventDraft]) -> Head:
+    def append(self, run_id: str, drafts: Sequence[EventDraft]) -> Head | None:
         """See Destination."""
+        if self._is_closed and not drafts:
+            return None
         return self.instance.append(run_id, drafts).head
 
     def heartbeat(self, run_id: str, timeout_s: int) -> None:
         """See Destination."""
-        self.instance.heartbeat(run_id, timeout_s)
+        if not self._is_closed:  # a late one doesn't open the instance again
+            self.instance.heartbeat(run_id, timeout_s)
 
     def head(self, run_id: str) -> Head | None:
         """See Destination."""
-        return self.instance.events.heads([run_id]).get(run_id)
+        return None if self._is_closed else self.instance.events.heads([run_id]).get(run_id)
 
     def attempts(self, run_id: str, step_key: str) -> int:
         """See Destination."""
@@ -208,6 +212,7 @@ class InstanceDestination:
 
     def close(self) -> None:
         """See Destination."""
+        self._is_closed = True
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()

@@ -86,6 +86,17 @@ def lives(process: ProcessId) -> bool:
     return found is not None and found[1] == process
 
 
+def has_ended(pid: int) -> bool:
+    """Whether no process of this id runs (any more); where /proc tells, a zombie doesn't."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return os.path.exists("/proc/self/stat") and _stat(pid) is None
+
+
 def send(processes: Iterable[ProcessId], number: int) -> None:
     """Send a signal to those that still run."""
     for process in processes:

@@ -17,7 +17,8 @@ KEEP_ALIVE_EVERY_S: Final = 20.0
 class Pulse:
     """Beats every third of the timeout and looks at the head of the log every 2 s, until it is stopped.
 
-    A beat or a look that fails is left to the next one, and told once. A forked child has no pulse: the run is its
+    A beat or a look that fails is left to the next one, and told once; after `stop` it isn't told: what it is asked of
+    may be closed already. A forked child has no pulse: the run is its
     parent's.
     """
 
@@ -72,7 +73,11 @@ class Pulse:
             self._on_head(head)
 
     def _try(self, do: Callable[[], object]) -> None:
+        if self._stop.is_set():
+            return
         try:
             do()
         except Exception as error:
+            if self._stop.is_set():
+                return
             self._problems.say("pulse", f"A heartbeat failed; the next one is tried. {type(error).__name__}: {error}")

@@ -47,6 +47,28 @@ def test_it_beats_and_looks(capsys):
     assert capsys.readouterr().err.count("daglens:") == 1
 
 
+def test_a_look_that_fails_after_the_end(capsys):
+    """It isn't told: what it asks may have been closed meanwhile."""
+    asked, closed = threading.Event(), threading.Event()
+
+    def look() -> Head:
+        asked.set()
+        assert closed.wait(60)
+        raise OSError("closed")
+
+    pulse = Pulse(
+        beat=Counter(), beat_every_s=60, look=look, look_every_s=0.001, on_head=Counter(), problems=Problems()
+    )
+    pulse.start()
+    assert asked.wait(60)
+    pulse.stop()
+    closed.set()
+    for thread in threading.enumerate():
+        if thread.name == "daglens-pulse":
+            thread.join()
+    assert capsys.readouterr().err == ""
+
+
 def test_a_slow_beat_does_not_hinder_the_looks():
     """A request to end is heard long before the next beat is due."""
     beat, heard = Counter(), Counter()

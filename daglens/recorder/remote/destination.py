@@ -70,7 +70,7 @@ class RemoteDestination:
         self._outbox: Outbox | None = None
         self._sender: Sender | None = None
         self._closing: tuple[Outbox, Sender | None] | None = None
-        self._is_hurried = False
+        self._is_hurried = self._is_over = False
         self._room: LogRoom | None = None
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -95,7 +95,7 @@ class RemoteDestination:
         """See Destination. Waits a moment for the answer; without one the run is taken to be new."""
         created = run if run.created_at_us is not None else replace(run, created_at_us=now_us())
         box = self._box()
-        box.describe(replace(box.about, create=run_input(created)))
+        box.describe(create=run_input(created))
         sender = self._started()
         sender.wait_settled(SETTLE_S)
         self._check(sender)
@@ -108,18 +108,26 @@ class RemoteDestination:
 
     def append(self, run_id: str, drafts: Sequence[EventDraft]) -> Head | None:
         """See Destination. None while the server has not told how the run stands."""
+        if not drafts:
+            self._beat(None)
+            return self.head(run_id)
         box, sender = self._box(), self._started()
         self._check(sender)
-        if drafts:
-            box.append(drafts)
-        else:
-            sender.beat(None)
+        box.append(drafts)
         return self.head(run_id)
 
     def heartbeat(self, run_id: str, timeout_s: int) -> None:
         """See Destination."""
-        self._box().set_heartbeat(timeout_s)
-        self._started().beat(timeout_s)
+        self._beat(timeout_s)
+
+    def _beat(self, timeout_s: int | None) -> None:
+        with self._lock:
+            if self._is_over:
+                return  # a late one of the pulse's thread: it would begin a spool that nobody ends
+            box, sender = self._box(), self._started()
+        if timeout_s is not None:
+            box.set_heartbeat(timeout_s)
+        sender.beat(timeout_s)
 
     def head(self, run_id: str) -> Head | None:
         """What the server last told; None: nothing yet. Asks nothing."""
@@ -190,6 +198,7 @@ class RemoteDestination:
         """Send the rest, for a while; say what is left, and how it is sent later. May be called twice, also when
         Ctrl-C broke off the first time."""
         with self._lock:
+            self._is_over = True
             if self._outbox is not None:
                 self._closing = (self._outbox, self._sender)
                 self._outbox = self._sender = None
@@ -305,8 +314,9 @@ class RemoteDestination:
     def start_in_child(self) -> None:
         """After a fork, in the child: the spool is the parent's; this process makes one of its own when it records."""
         self._lock = threading.RLock()
-        if self._outbox is not None:
-            self._outbox.forget()
+        for box in (self._outbox, self._closing[0] if self._closing else None):
+            if box is not None:
+                box.forget()
         self._outbox = self._sender = self._room = self._closing = None
         self._problems.forget_lock()
 

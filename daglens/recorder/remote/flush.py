@@ -27,6 +27,7 @@ class Waiting:
         pipeline_name: None where another process begins the run.
         recording: Its process lives, and sends it itself.
         events, log_bytes: What is not sent.
+        sent: Nothing is: its process is dead, and whoever sends next for this server removes the spool.
         disk_bytes: Room that it takes.
         problem: Why it isn't sent, as far as is known.
     """
@@ -39,6 +40,7 @@ class Waiting:
     recording: bool
     events: int
     log_bytes: int
+    sent: bool
     disk_bytes: int
     problem: str | None
 
@@ -74,6 +76,7 @@ def _waiting(files: SpoolFiles, about: About, *, recording: bool) -> Waiting:
         recording=recording,
         events=files.waiting_events(),
         log_bytes=files.waiting_log_bytes(),
+        sent=not recording and files.is_sent(),
         disk_bytes=files.used_bytes(),
         problem=files.sent().problem,
     )

@@ -13,7 +13,7 @@ from typing import Final
 from daglens.recorder.remote.connection import InputRefused
 from daglens.recorder.remote.freeing import free
 from daglens.recorder.remote.operations import Server
-from daglens.recorder.remote.spool_files import LogSent, Sent, SpoolFiles, cut_path, kept_bytes
+from daglens.recorder.remote.spool_files import LogSent, Sent, SpoolFiles, cut_of, cut_path, kept_bytes
 from daglens.storage.errors import LogGap
 from daglens.storage.log_files import mark_name
 from daglens.storage.records import LogFile
@@ -78,6 +78,11 @@ class LogDelivery:
         # It may have been cut behind what is sent already.
         end = max(state.bytes, kept_bytes(log))
         data = self._storage.read(log.key, log.io, state.bytes, min(CHUNK_BYTES, end - state.bytes)).data
+        cut = cut_of(log.location)
+        if cut is not None:
+            # Perhaps only since then: what was read behind it are the zeros of what is given back to the disk.
+            end = max(state.bytes, min(cut, end))
+            data = data[: end - state.bytes]
         is_last = log.complete and state.bytes + len(data) >= end
         tail = b""
         if is_last and end < log.size_bytes:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from daglens.recorder.problems import Problems
@@ -59,7 +59,7 @@ class Outbox:
         self._overdraft_bytes = overdraft_bytes
         self._on_news = on_news
         self._lock = threading.Lock()
-        self._number = 1
+        self._number = 0
         self._size = 0
         self._fd: int | None = None
         self._dropped = 0
@@ -67,25 +67,33 @@ class Outbox:
         self._is_cut = False
         self._has_unsynced = False
         self._has_unsynced_about = True
+        self._is_closed = False
 
     # ------------------------------------------------------------ what is recorded
 
-    def describe(self, about: About) -> None:
-        """Say more of what the spool is for.
+    def describe(self, *, create: dict[str, Any]) -> None:
+        """Say how the run is created.
 
         Raises:
             StorageUnavailable: The disk doesn't take it.
         """
         with self._lock:
-            self._guarded(lambda: self.files.write_about(about))
-            self.about = about
-            self._has_unsynced_about = True
+            self._describe(replace(self.about, create=create))
         self._on_news()
 
     def set_heartbeat(self, timeout_s: int) -> None:
         """The run has heartbeats; whoever sends this spool after our death must know. Raises as `describe`."""
-        if self.about.heartbeat_timeout_s != timeout_s:
-            self.describe(replace(self.about, heartbeat_timeout_s=timeout_s))
+        with self._lock:
+            if self.about.heartbeat_timeout_s != timeout_s:
+                self._describe(replace(self.about, heartbeat_timeout_s=timeout_s))
+        self._on_news()
+
+    def _describe(self, about: About) -> None:
+        if self._is_closed:
+            return  # it may be another process's by now, or gone
+        self._guarded(lambda: self.files.write_about(about))
+        self.about = about
+        self._has_unsynced_about = True
 
     def append(self, drafts: Sequence[EventDraft]) -> None:
         """Keep events, in order. Without room only those that say where a run or a step stands; the others are
@@ -93,7 +101,7 @@ class Outbox:
 
         Raises:
             EventTooLarge, InvalidName: As a storage; nothing was kept.
-            StorageUnavailable: The disk takes nothing; nothing was kept.
+            StorageUnavailable: The disk doesn't take all of it. Keep them again: by their ids each is stored once.
         """
         prepared = prepare(drafts, now_us())
         lines = [framed(EVENT, event_json(event)) for event in prepared]
@@ -173,10 +181,9 @@ class Outbox:
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            # A half line would hide the whole one that follows it.
-            try:
-                os.ftruncate(self._fd, self._size)
-            except OSError:
+            if len(view) < len(data):
+                # Half a line would hide the whole one that follows it. It can't be cut off: the sender may have read
+                # what comes before it, and would go on in the middle of what is written there next.
                 self._close_segment()
             raise
         self._size += len(data)
@@ -184,11 +191,10 @@ class Outbox:
         self.room.take(len(data))
 
     def _begin_segment(self) -> None:
-        if self._fd is not None or self._size:
-            self._close_segment()
-            self._number += 1
+        self._close_segment()
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(self.files.segment(self._number), flags, 0o600)
+        self._fd = os.open(self.files.segment(self._number + 1), flags, 0o600)
+        self._number += 1
         self._size = 0
 
     def _close_segment(self) -> None:
@@ -213,6 +219,7 @@ class Outbox:
                 with contextlib.suppress(StorageUnavailable):
                     self._tell_dropped()
             self._close_segment()
+            self._is_closed = True
 
     def forget(self) -> None:
         """In a forked child: the spool is the parent's."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from daglens.recorder.problems import Problems
+from daglens.recorder.processes import has_ended
 from daglens.recorder.refused import UNFORESEEN_TRIES
 from daglens.recorder.remote.connection import AccessDenied, InputRefused, ServerAway, ServerFailed
 from daglens.recorder.remote.delivery import Delivery, RunGone, RunUnknown
@@ -43,6 +44,9 @@ DEFAULT_PACE: Final = SenderPace()
 
 _HURRIED_S: Final = 0.5
 """What a server that isn't known to be away has for the rest, when somebody is in a hurry."""
+_PARTS_S: Final = 5.0
+"""How long the end of a run waits for parts of it that somebody else has in hand."""
+_PARTS_LOOK_S: Final = 0.05
 _JOIN_S: Final = 2.0
 _JOIN_HURRIED_S: Final = 0.2
 
@@ -88,6 +92,8 @@ class Sender:
         self._failing_since: float | None = None
         self._settled = False
         self._closing = False
+        self._refused_parts: set[str] = set()
+        self._parts_until = math.inf
         self._is_done = False
         self._is_halted = False
         self._is_hurried = False
@@ -165,6 +171,7 @@ class Sender:
         give_up_at = time.monotonic() + wait_s
         with self._changed:
             self._closing = True
+            self._parts_until = time.monotonic() + min(_PARTS_S, wait_s / 2)
             # For one more round: the one that the end came into may have looked for earlier parts of the run before a
             # forked child ended.
             self._news = True
@@ -247,6 +254,10 @@ class Sender:
 
     def _rest(self) -> bool:
         """Wait for something to do; False when everything is sent and nothing comes any more."""
+        if self._closing and self._waits_for_parts():
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_halted or self._is_hurried, _PARTS_LOOK_S)
+            return True
         with self._changed:
             if self._closing:
                 if not self._news:
@@ -315,14 +326,37 @@ class Sender:
                 while not self._is_over() and self._send_piece(delivery):
                     pass
             except (AccessDenied, RunUnknown, InputRefused) as error:
+                self._refused_parts.add(files.name)
                 delivery.failed(str(error))
             except ServerFailed as error:
+                self._refused_parts.add(files.name)
                 delivery.failed(str(error))
                 if files.waiting_events():
                     raise  # ours come behind them
             finally:
                 files.release()
         self._earlier_at = now + self._pace.look_for_orphans_s
+
+    def _waits_for_parts(self) -> bool:
+        """Whether to look once more for what dead processes left of our run: somebody else has it in hand, another
+        recorder or `recorder flush`. It may leave it half sent, and then nobody would send the rest."""
+        ours = self._outbox.about
+        left = [
+            about
+            for files, about in self._folder.spools()
+            if (about.url, about.run_id, about.hostname) == (ours.url, ours.run_id, ours.hostname)
+            and about.process_id > 0
+            and files.name not in {self._outbox.files.name, *self._refused_parts}
+            and has_ended(about.process_id)
+        ]
+        is_late = time.monotonic() >= self._parts_until
+        if left and is_late:
+            self._problems.say(
+                "parts",
+                f"Another process is sending what process {left[0].process_id} has recorded of run {ours.run_id}. "
+                "`daglens recorder status` tells whether it still does.",
+            )
+        return bool(left) and not is_late and not self._is_hurried
 
     def _send_guest(self) -> bool:
         """Send a piece of what dead processes left of other runs; False when there is nothing."""

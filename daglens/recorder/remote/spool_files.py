@@ -21,6 +21,8 @@ import secrets
 import shutil
 import stat
 import sys
+import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -33,6 +35,7 @@ from daglens.storage.records import LogFile
 
 _SEGMENT: Final = "events-{:06d}.ndjson"
 _BLOCK_BYTES: Final = 512
+_NOTHING: Final = object()
 _ATTEMPTS: Final = (b'{"eventType":"STEP_START"', b'{"eventType":"STEP_RESTARTED"')
 
 
@@ -131,23 +134,26 @@ class SpoolFiles:
         Raises:
             OSError: Files can't be locked there, or the spool is gone.
         """
-        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(fd)
-            return False
-        except OSError:
-            os.close(fd)
-            raise
-        self._lock_fd = fd
-        return True
+        with _no_fork:
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                return False
+            except OSError:
+                os.close(fd)
+                raise
+            self._lock_fd = fd
+            _locked.add(self)
+            return True
 
     def release(self) -> None:
         """Give the lock back. In a forked child the parent keeps it."""
-        fd, self._lock_fd = self._lock_fd, None
-        if fd is not None:
-            os.close(fd)
+        with _no_fork:
+            fd, self._lock_fd = self._lock_fd, None
+            if fd is not None:
+                os.close(fd)
 
     def is_locked(self) -> bool:
         """Whether some process has the lock."""
@@ -266,6 +272,9 @@ class SpoolFiles:
         following = [number for number in self._segments() if number > sent.segment]
         if not following:
             return False
+        # Looked at once more: it may have grown after its end was read, and before the next one was begun.
+        if next(self.read(sent, 1, 1), _NOTHING) is not _NOTHING:
+            return True
         done = self.segment(sent.segment)
         sent.segment, sent.offset = min(following), 0
         self.write_sent(sent)
@@ -318,6 +327,17 @@ class SpoolFiles:
             total += 0 if done.refused else max(0, kept_bytes(log) - done.bytes)
         return total
 
+    def is_sent(self) -> bool:
+        """Whether the server has everything, and only the folder is left; also whether each log is complete."""
+        about, sent = self.about(), self.sent()
+        return (
+            about is not None
+            and (about.create is None or sent.created)
+            and not self.waiting_events()
+            and not self.waiting_log_bytes()
+            and not any(log.complete for log in self.logs.list([about.run_id])[about.run_id])
+        )
+
     # ------------------------------------------------------------ room
 
     def used_bytes(self) -> int:
@@ -355,3 +375,25 @@ def _refuse_strangers(folder: Path) -> None:
     found = os.stat(folder)
     if found.st_uid not in (os.geteuid(), 0) or found.st_mode & stat.S_IWOTH:
         raise PermissionError(errno.EPERM, "others may write there", str(folder))
+
+
+_no_fork = threading.RLock()
+"""Held where a descriptor of a lock is on its way: no fork comes between, whose child would keep it, and with it the
+lock, for as long as it lives."""
+_locked: weakref.WeakSet[SpoolFiles] = weakref.WeakSet()
+
+
+def _start_in_child() -> None:
+    """All locks are the parent's: that of its own spool, and those of dead processes' that it is sending."""
+    global _no_fork
+    _no_fork = threading.RLock()
+    for files in list(_locked):
+        files.release()
+    _locked.clear()
+
+
+os.register_at_fork(
+    before=lambda: _no_fork.acquire(),
+    after_in_parent=lambda: _no_fork.release(),
+    after_in_child=_start_in_child,
+)
