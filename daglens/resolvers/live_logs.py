@@ -156,7 +156,7 @@ class LogFeed(Feed):
         index = start - (self.end - len(self._window))
         if index < 0:
             return None
-        count = min(len(self._window) - index, self.settings.chunk_bytes)
+        count = max(0, min(len(self._window) - index, self.settings.chunk_bytes))
         place = (start, start + count, self.size_bytes, self.complete)
         piece = self._pieces.get(place)
         if piece is None:
@@ -308,7 +308,10 @@ class LogWalk:
 
     def _has_news(self, read_to: int) -> bool:
         feed = self._feed
-        return feed.end > read_to or feed.complete or feed.failed or feed.run_gone
+        # Of one that was closed, what lies between is news once it has been read: to look again until then would hold
+        # up everybody.
+        closed = feed.complete and feed.end >= feed.size_bytes
+        return feed.end > read_to or closed or feed.failed or feed.run_gone
 
     def _has_news_or_other_end(self, read_to: int, over_at: float | None) -> bool:
         return self._has_news(read_to) or self._feed.over_at != over_at

@@ -70,23 +70,23 @@ class EventWalk:
             return None
         look = None if self._is_ahead() else feed.held(self._seq, self._filter)
         if look is None:
-            return await self._look_back()
+            return await self._look_in_storage()
         self._note_head(feed.head)
         return self._at(look)
 
     def _is_ahead(self) -> bool:
-        """Whether it has read storage further than its feed, or knows of more than that: the feed's end isn't the log's
-        then. Only a walk with a filter of its own comes so far.
+        """Whether this viewer stands behind the end of what its feed has read: by a cursor that another server gave, or
+        since it reads storage by a filter of its own; or has so read that there is more.
         """
-        end_seq, seq = self._feed.end_seq, self._seq
-        if self._head is None or seq < end_seq:
-            return False
-        return seq > end_seq or (self._feed.at_end and self._head.last_seq > seq)
+        feed, seq = self._feed, self._seq
+        if seq != feed.end_seq:
+            return seq > feed.end_seq
+        return self._filter is not None and feed.at_end and self._head is not None and self._head.last_seq > seq
 
-    async def _look_back(self) -> Look | None:
+    async def _look_in_storage(self) -> Look | None:
         """What stands before the feed's window, or behind it."""
         feed, seq = self._feed, self._seq
-        if self._filter is not None:
+        if self._filter is not None or seq > feed.end_seq:
             found = await self._read(seq, self._page)
             if found is None:
                 return None

@@ -352,3 +352,16 @@ async def test_slow_viewer_holds_nothing(history: History, logs: ObservedLogs) -
         write(history, "", complete=True)
         assert await slow.all() == "0123456789" * 2000
         await quick.feed.aclose()
+
+
+async def test_joins_ahead_of_the_feed(history: History, logs: ObservedLogs) -> None:
+    """Who comes back with a cursor that lies beyond what the hub has read of a log, which has been closed meanwhile,
+    gets the rest, and holds up nobody until then."""
+    async with hub_of(history, log_window_bytes=20, coalesce_s=0.02) as hub:
+        early = Reader(hub)
+        await early.next()
+        write(history, "".join(f"line {number:04}\n" for number in range(100)), complete=True)
+        late = Reader(hub, after=cursors.log_cursor(KEY, OUT, 700))
+        assert await late.all() == "".join(f"line {number:04}\n" for number in range(70, 100))
+        assert late.chunks[-1].complete
+        assert await early.all() == "".join(f"line {number:04}\n" for number in range(100))

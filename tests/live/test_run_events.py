@@ -494,3 +494,21 @@ async def test_a_filtered_feed_may_be_ahead_of_what_others_have_read(history: Hi
         places = [batch.through_seq for batch in viewer.batches]
         assert places == sorted(places)
         assert [batch.caught_up for batch in viewer.batches] == [False] * (len(places) - 1) + [True]
+
+
+async def test_resumes_beyond_what_the_hub_has_read(history: History) -> None:
+    """Who comes back with a cursor of another server, which was quicker, goes on from there: nothing comes twice."""
+    history.create()
+    history.write(1)
+    async with hub_of(history, batch_events=10, coalesce_s=0.02) as hub:
+        early = Viewer(hub)
+        batch = await early.until(lambda batch: batch.caught_up)
+        history.write(200)
+        late = Viewer(hub, after=cursors.event_cursor(batch.incarnation, 150))
+        await late.until(lambda batch: batch.caught_up)
+        history.write(5)
+        history.end()
+        assert await late.all() == list(range(151, 208))
+        places = [batch.through_seq for batch in late.batches]
+        assert places == sorted(places)
+        assert await early.all() == list(range(1, 208))
