@@ -225,7 +225,12 @@ class _Import:
             return
         try:
             with claim(self._instance.runs, self._run_id) as keep:
-                self._append_events(last_seq, keep)
+                # Another import may have been waited for.
+                here = min(self._last_seq(), self._bundle.end.events)
+                if here > last_seq:
+                    self._check_events(here)
+                    self._events_here = here
+                self._append_events(max(here, last_seq), keep)
         except ClaimedByAnother:
             raise self._stopped("Another import of the run is under way.") from None
 

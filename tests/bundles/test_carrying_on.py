@@ -352,6 +352,31 @@ def test_two_imports_at_once_of_events_without_ids(big, target, monkeypatch):
     assert import_file(target, big).events == 0
 
 
+def test_an_import_that_waited_for_another(big, target):
+    """It goes on where the other one came to: here, to the end."""
+
+    class Waiting:
+        """Leases; before the first is given, the other import comes and goes."""
+
+        def __init__(self) -> None:
+            self.waited = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(target.runs, name)
+
+        def lease(self, name: str, holder: str, ttl_s: float) -> bool:
+            if not self.waited:
+                self.waited = True
+                import_file(target, big)
+            given: bool = target.runs.lease(name, holder, ttl_s)
+            return given
+
+    runs: Any = Waiting()
+    import_file(dataclasses.replace(target, runs=runs), big)
+    assert runs.waited
+    assert bundle_of(target, BIG) == big.read_bytes()
+
+
 def test_an_import_that_lost_its_connection(identified, target):
     """A storage that was not told of its own commit sends a batch twice, and then finds it: that is no stranger."""
     append = target.events.append
