@@ -12,7 +12,9 @@ import pytest
 
 from daglens.storage.errors import LogClosed, LogUnavailable, StorageUnavailable
 from daglens.storage.object_store import ObjectStoreComputeLogManager, capture_upload, uploads
+from daglens.storage.object_store import spool as spool_module
 from daglens.storage.object_store.chain import MERGE_COUNT
+from daglens.storage.object_store.spool import Spool
 from daglens.storage.object_store.workers import Job, Workers
 from daglens.storage.records import LogKey, LogUnavailableReason
 from daglens.testing.compute_logs.topic import ERR, KEY, OUT, begin, is_missing, reason_of, whole, write
@@ -388,6 +390,24 @@ def test_a_run_deleted_elsewhere_while_its_worker_dies(
     assert logs.bucket.list("daglens") == []
     assert not spooled(tmp_path / "spool")
     following.close()
+
+
+def test_a_spool_that_is_removed_while_another_process_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one finds nothing to do, and leaves no folder behind."""
+    ours = Spool.begin(tmp_path / "spool", KEY, "memory://logs/daglens")
+    lock = spool_module._lock
+
+    def lock_late(folder: Path) -> int | None:
+        for name in ("spool.json", "stdout", "stderr", "lock"):
+            (folder / name).unlink()
+        return lock(folder)
+
+    monkeypatch.setattr(spool_module, "_lock", lock_late)
+    assert Spool.take(ours.folder, "memory://logs/daglens") is None
+    ours.release()
+    assert list((tmp_path / "spool").iterdir()) == []
 
 
 @pytest.mark.parametrize("late", [b"se", b"second, third", b"another"], ids=["less", "more", "somebody else's"])

@@ -101,6 +101,10 @@ class Spool:
         # Read again: whoever held the lock may have finished meanwhile.
         state = read_state(folder)
         if state is None:
+            # The lock was made anew in a folder that was just being removed.
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):
+                folder.parent.rmdir()
             os.close(lock_fd)
             return None
         return cls(folder, state, lock_fd)
