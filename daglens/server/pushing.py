@@ -56,6 +56,9 @@ class PushingProtocol(WebSocketsSansIOProtocol):
         the socket isn't open."""
         if not self.writable.is_set() or self.close_sent or self.conn.state is not State.OPEN or self.conn.extensions:
             return False
+        if self.disconnected:
+            # The application hears of it a moment later; uvloop's transports raise meanwhile.
+            return False
         size = len(text)
         if size < 126:
             head = bytes((0x81, size))

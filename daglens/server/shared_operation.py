@@ -128,6 +128,11 @@ class SharedOperation:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        # Of a task that was ended before it began nothing is carried out, not even what stands in `finally`.
+        for told in (told for waiting in self._making.values() for told in waiting):
+            if not told.done():
+                told.set_result(None)
+        self._making.clear()
         if self._stream is not None:
             await self._stream.aclose()
         self._texts.forget_of(self)

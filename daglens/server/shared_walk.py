@@ -65,6 +65,11 @@ class SharedWalk:
             for standing in self._standing.values():
                 standing.pop(follower, None)
 
+    @property
+    def followers(self) -> int:
+        """How many it reads for."""
+        return sum(map(len, self._standing.values()))
+
     async def close(self) -> None:
         """End the walk."""
         if self._task is not None:
@@ -106,11 +111,20 @@ class SharedWalk:
             for follower in others:
                 follower.release(ended=False)
         for follower in begin:
-            if body is not None and follower.push(body):
+            if body is not None and _pushed(follower, body):
                 follower.viewer.skip(batch)
                 kept[follower] = None
             else:
                 follower.release(ended=False)
+
+
+def _pushed(follower: Follower, body: bytes) -> bool:
+    try:
+        return follower.push(body)
+    except Exception as error:
+        # One whose connection is being torn down; the others are still to be given what they wait for.
+        log.debug("a viewer can't be pushed to: %s", error)
+        return False
 
 
 Feed = AsyncGenerator[EventBatch | RunGone, None]

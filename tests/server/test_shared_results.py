@@ -12,7 +12,7 @@ import pytest
 
 from daglens.resolvers import cursors
 from daglens.resolvers.context import RequestContext
-from daglens.resolvers.live import LiveHub
+from daglens.resolvers.live import LiveHub, RunGone
 from daglens.schema.build import build_schema
 from daglens.server.answers import json_bytes
 from daglens.server.graphql_request import GraphQLRequest
@@ -77,12 +77,16 @@ class Sender:
         operation = GraphQLRequest(query, {"runId": "run", **variables}, None, None)
         self.bodies: list[bytes] = []
         self.pushed = 0
+        self.torn = False
+        """Its connection raises where it is written to."""
         self.stalled = asyncio.Event()
         self.stalled.set()
         self._results = desk.results.of(operation, desk.context(url_prefix=rights), self._push)
         self.task = asyncio.create_task(self._read())
 
     def _push(self, body: bytes) -> bool:
+        if self.torn:
+            raise RuntimeError("The handler is closed")
         if not self.stalled.is_set():
             return False
         self.bodies.append(body)
@@ -245,6 +249,24 @@ async def test_reader_that_stops_holds_nothing(history: History) -> None:
         await close_all([slow, *quick])
 
 
+async def test_a_connection_that_is_torn_harms_nobody(history: History, desk: Desk) -> None:
+    """A push that raises ends nothing for those who are given the same batch after it."""
+    history.create()
+    senders = [Sender(desk) for _ in range(5)]
+    await until(lambda: all(sender.bodies for sender in senders))
+    history.write(1)
+    await all_through(senders, 1)
+    await until(lambda: sum(shared.walk.followers for shared in desk.results.shared) == 5)
+    for torn in senders[::2]:
+        torn.torn = True
+    for n in range(2, 6):
+        history.write(1)
+        await all_through(senders, n)
+    assert all(sender.seqs == [1, 2, 3, 4, 5] for sender in senders)
+    assert all(sender.pushed >= 4 for sender in senders[1::2])
+    await close_all(senders)
+
+
 async def test_texts_are_bounded(history: History, desk: Desk) -> None:
     """Ready-made results stay within their bound, are not kept for a viewer alone, and go with the last viewer."""
     history.create()
@@ -296,6 +318,20 @@ async def test_server_that_stops(history: History, desk: Desk) -> None:
     await desk.hub.close()
     await asyncio.gather(*(sender.task for sender in senders))
     assert all(b"SERVER_STOPPING" in sender.bodies[-1] for sender in senders)
+
+
+async def test_what_is_ended_before_it_has_begun(history: History, desk: Desk) -> None:
+    """Who waits for a result of an operation that is ended at that moment goes on."""
+    history.create()
+    sender = Sender(desk)
+    await until(lambda: bool(sender.bodies))
+    (shared,) = desk.results.shared
+    waiting = asyncio.create_task(shared.body(RunGone("run")))
+    # One step, in which it asks for what another task is to make.
+    await asyncio.sleep(0)
+    await shared.close()
+    assert await waiting is None
+    await sender.close()
 
 
 async def one(results: AsyncGenerator[Result, None]) -> Result:
