@@ -269,10 +269,17 @@ class EventWriter:
 
     def _drain(self) -> bool:
         """Send everything from this thread; False when the storage fails."""
-        while self._queue:
-            if not self._send_next():
-                return False
-        return True
+        thread = threading.get_ident()
+        if thread in self._draining:
+            return False  # what it is sending has led to another event, as a storage that logs does: that comes next
+        self._draining.add(thread)
+        try:
+            while self._queue:
+                if not self._send_next():
+                    return False
+            return True
+        finally:
+            self._draining.discard(thread)
 
     def _send_next(self) -> bool:
         """Send one batch; False when the storage failed and it must be sent again."""
@@ -397,6 +404,7 @@ class EventWriter:
     def _renew_locks(self) -> None:
         self._changed = threading.Condition()
         self._sending = threading.Lock()
+        self._draining: set[int] = set()
 
     def start_in_child(self) -> None:
         """After a fork, in the child: the parent sends what was queued."""

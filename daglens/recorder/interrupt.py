@@ -128,6 +128,10 @@ class Interrupter:
             # Last: who is woken by it would be interrupted once more, while it ends a step or the run.
             self.asked.set()
 
+    def start_in_child(self) -> None:
+        """After a fork, in the child: another thread may have held the lock."""
+        self._lock = threading.Lock()
+
 
 def _running_task() -> tuple[Any, Any]:
     # Nobody runs a loop who has not imported asyncio, and the import takes 50 ms.
@@ -215,6 +219,8 @@ class _Sigterm:
 
     def start_in_child(self) -> None:
         """After a fork: the run isn't this process's, and SIGTERM ends it as it would have."""
+        for interrupter in self._open:
+            interrupter.start_in_child()
         self._open.clear()
         self._own_signals = 0
         if self._installed and signal.getsignal(signal.SIGTERM) == self._on_signal:

@@ -18,7 +18,7 @@ class Problems:
 
     def __init__(self) -> None:
         self._said: set[str] = set()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may record, too
 
     def say(self, kind: str, sentence: str) -> None:
         """Write `daglens: sentence` to stderr, unless a problem of this kind was told before. Never raises."""
@@ -44,7 +44,7 @@ class Problems:
 
     def forget_lock(self) -> None:
         """In a forked child: another thread may have held it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 def note(sentence: str) -> None:

@@ -409,3 +409,21 @@ def test_what_is_asked_needs_no_thread(monkeypatch):
     with Problems().waiting():
         asked.append(True)
     assert asked
+
+
+def test_an_event_of_the_storage_itself(storage):
+    """In a forked child, where whoever records also sends: a storage that logs while it appends, to a handler that
+    records, holds nobody up. Its event comes next."""
+    writer = EventWriter(storage.append, Problems())
+    writer.start_in_child()
+
+    def fail(drafts: Sequence[EventDraft]) -> None:
+        if drafts[0].message == "first":
+            writer.add(draft("LOG_MESSAGE", "appending"))
+
+    storage.fail = fail
+    records = threading.Thread(target=lambda: writer.add(draft("LOG_MESSAGE", "first")), daemon=True)
+    records.start()
+    records.join(PATIENCE_S)
+    assert not records.is_alive()
+    assert storage.messages == ["first", "appending"]

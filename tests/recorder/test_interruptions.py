@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import signal
 import sys
 import threading
@@ -143,3 +144,27 @@ def test_a_request_reaches_a_pause_once(instance: Instance, monkeypatch: pytest.
         recorded.pause(60)
     assert is_set_first == [False]
     assert Told(instance, recorded.run_id).types[-2:] == ["STEP_FAILURE", "RUN_CANCELED"]
+
+
+def test_a_fork_while_a_request_is_on_its_way(instance: Instance) -> None:
+    """A forked child, in which nobody delivers it, doesn't wait for that for ever."""
+    recorded = start_run("p", instance=instance)
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with recorded._interrupter._lock:  # type: ignore[attr-defined]
+            held.set()
+            assert let_go.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        recorded._interrupter.disarm()
+        os._exit(0)
+    let_go.set()
+    holder.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    recorded.finish()

@@ -190,7 +190,8 @@ class RemoteDestination:
     def hurry(self) -> None:
         """See Destination."""
         self._is_hurried = True
-        for sender in (self._sender, self._closing[1] if self._closing else None):
+        closing = self._closing  # another thread may be done with it meanwhile
+        for sender in (self._sender, closing[1] if closing else None):
             if sender is not None:
                 sender.hurry()
 
