@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from daglens import upkeep
@@ -15,6 +15,7 @@ from daglens.upkeep import DeletedRun
 PAGE_RUNS = 500
 _MAX_LIMIT = 1000
 _MAX_FAILURES = 10
+_JUMP_US = 600_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,35 @@ class Rule:
     ended_before_us: int
     statuses: tuple[RunStatus, ...] = tuple(sorted(FINAL_STATUSES))
     keep_last: int = 0
+
+
+class CautiousClock:
+    """A storage's time, for what can't be undone: one that jumps forward by 10 minutes or more is believed later.
+
+    A machine that is given a date of next year for a moment would delete the whole history.
+    """
+
+    def __init__(self, now_us: Callable[[], int], steady_s: Callable[[], float], patience_s: float) -> None:
+        """`steady_s` gives seconds since any moment; a jump counts once it has lasted for `patience_s` of them."""
+        self._now_us = now_us
+        self._steady_s = steady_s
+        self._patience_us = round(patience_s * 1_000_000)
+        self._offset_us: int | None = None
+        self._ahead_since_us: int | None = None
+
+    def __call__(self) -> int:
+        """Microseconds since 1970-01-01 UTC."""
+        now_us, steady_us = self._now_us(), round(self._steady_s() * 1_000_000)
+        if self._offset_us is None or now_us - steady_us < self._offset_us + _JUMP_US:
+            self._ahead_since_us = None
+        else:
+            if self._ahead_since_us is None:
+                self._ahead_since_us = steady_us
+            if steady_us - self._ahead_since_us < self._patience_us:
+                return steady_us + self._offset_us
+            self._ahead_since_us = None
+        self._offset_us = now_us - steady_us
+        return now_us
 
 
 def expired(runs: RunStorage, rule: Rule) -> Iterator[Sequence[RunRecord]]:

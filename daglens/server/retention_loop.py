@@ -16,7 +16,7 @@ from time import monotonic
 
 from daglens.config.settings import Retention
 from daglens.instance import Instance
-from daglens.retention import Rule, Undeleted, delete_runs, expired
+from daglens.retention import CautiousClock, Rule, Undeleted, delete_runs, expired
 from daglens.server.telemetry.metrics import Metrics
 from daglens.storage.contract import Leases
 from daglens.storage.records import RunRecord, RunStatus
@@ -37,6 +37,7 @@ class RoundBounds:
         pages: Of 500 runs looked at.
         lease_s: How long this server keeps the work to itself; prolonged between two runs, also where one took long.
         retry_s: How long a run that can't be deleted is left alone.
+        jump_s: How long the storage's clock must have been ahead of what it should be before that counts.
     """
 
     runs: int = 200
@@ -44,6 +45,7 @@ class RoundBounds:
     pages: int = 20
     lease_s: float = 300.0
     retry_s: float = 3600.0
+    jump_s: float = 3600.0
 
 
 class Round(Enum):
@@ -74,6 +76,7 @@ class Keeper:
         self._instance = instance
         self._retention = retention
         self._bounds = bounds or RoundBounds()
+        self._now_us = CautiousClock(instance.runs.now_us, lambda: monotonic(), self._bounds.jump_s)
         self._holder = f"{socket.gethostname()[:100]}:{os.getpid()}:{token_hex(4)}"
         self._leased_at = 0.0
         self._ending = threading.Event()
@@ -158,7 +161,7 @@ class Keeper:
 
     def _rule(self) -> Rule:
         return Rule(
-            ended_before_us=self._instance.runs.now_us() - round(self.older_than_days * _DAY_US),
+            ended_before_us=self._now_us() - round(self.older_than_days * _DAY_US),
             statuses=tuple(RunStatus(status) for status in self._retention.statuses),
             keep_last=self._retention.keep_last,
         )

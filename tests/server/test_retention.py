@@ -15,10 +15,12 @@ import pytest
 from daglens import upkeep
 from daglens.config.settings import Retention, Settings
 from daglens.instance import Instance
+from daglens.server import retention_loop
 from daglens.server.retention_loop import LEASE, Keeper, Round, RoundBounds, carry_out
 from daglens.storage.contract import ComputeLogManager, RunStorage
 from daglens.storage.errors import StorageUnavailable
 from daglens.storage.records import EventDraft, NewRun, RunFilter
+from daglens.testing.threads import Clock
 from tests.server.conftest import Serve, until
 
 DAY = 86_400_000_000
@@ -111,6 +113,34 @@ def test_from_dagster_yaml(tmp_path: Path, serve: Serve) -> None:
         add(opened, "d", 0.9)
         serve(opened, retention_s=0.01)
         until(lambda: ids(opened) == ["b", "d"])
+
+
+def test_a_clock_that_jumps(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A date of next year, for a moment, deletes nothing that can't be brought back; one that stays counts in the end.
+    What grows old in the ordinary way goes meanwhile."""
+    steady_s = 0.0
+    clock = Clock(instance.runs.now_us())
+    for storage in (instance.runs, instance.events):
+        monkeypatch.setattr(storage, "_clock", clock)
+    monkeypatch.setattr(retention_loop, "monotonic", lambda: steady_s)
+    add(instance, "old", 29.5)
+    add(instance, "young", 1)
+    keeper = Keeper(instance, MONTH, bounds(jump_s=3600.0))
+    keeper.work()
+    clock.advance_days(365)
+    keeper.work()
+    assert ids(instance) == ["old", "young"]
+    clock.advance_days(-365 + 1)
+    steady_s += 86_400.0
+    keeper.work()
+    assert ids(instance) == ["young"]
+    clock.advance_days(365)
+    for _ in range(3):
+        assert ids(instance) == ["young"]
+        keeper.work()
+        clock.advance_days(1 / 48)
+        steady_s += 1800.0
+    assert ids(instance) == []
 
 
 # ------------------------------------------------------------ rounds
