@@ -6,8 +6,10 @@ moves a run only upward. One exception: a presumed FAILURE gives way to the end 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from daglens.storage import event_types as et
@@ -86,15 +88,20 @@ def _attempt(data: Mapping[str, Any], default: int) -> int:
 
 
 def _set_span(step: StepState, attempt: int, change: Callable[[AttemptSpan], AttemptSpan]) -> StepState:
-    spans = list(step.spans)
-    for index, span in enumerate(spans):
-        if span.attempt == attempt:
-            spans[index] = change(span)
-            break
+    # Looked up, not gone through: a batch may restart one step 10,000 times, while every other writer waits.
+    spans = step.spans
+    place = bisect_left(spans, attempt, key=_ATTEMPT)
+    behind = place
+    if place < len(spans) and spans[place].attempt == attempt:
+        span = spans[place]
+        behind += 1
     else:
-        spans.append(change(AttemptSpan(attempt, StepStatus.IN_PROGRESS, None, None)))
-        spans.sort(key=lambda s: s.attempt)
-    return replace(step, spans=tuple(spans), status=spans[-1].status)
+        span = AttemptSpan(attempt, StepStatus.IN_PROGRESS, None, None)
+    spans = (*spans[:place], change(span), *spans[behind:])
+    return replace(step, spans=spans, status=spans[-1].status)
+
+
+_ATTEMPT = attrgetter("attempt")
 
 
 _END_STATUS = {
