@@ -140,9 +140,14 @@ def test_where_nothing_is(guarded: LiveServer, tokens: Mapping[str, str]) -> Non
 def test_a_browser_is_sent_to_sign_in(guarded: LiveServer) -> None:
     """An address that is opened in a browser leads to the page for signing in; a program is told 401."""
     with client_of(guarded) as http:
-        for path in ("/", "/graphiql", "/graphql", "/runs/a/artifacts/b"):
+        for path, address in (
+            ("/", "/login"),
+            ("/graphiql", "/login"),
+            ("/graphql", "/login?next=/graphql"),
+            ("/runs/a/artifacts/b", "/login?next=/runs/a/artifacts/b"),
+        ):
             answer = http.get(path, headers={"accept": "text/html,*/*;q=0.8"})
-            assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+            assert (answer.status_code, answer.headers["location"]) == (303, address)
 
 
 def test_what_probes_are_told(
