@@ -67,7 +67,7 @@ class Gate:
     requests: list[Request] = field(default_factory=list)
     _server: ThreadingHTTPServer | None = None
     _thread: threading.Thread | None = None
-    _open: set[socket.socket] = field(default_factory=set)
+    _open: dict[socket.socket, threading.Lock] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -91,6 +91,12 @@ class Gate:
                     opened.shutdown(socket.SHUT_RDWR)
             self._server.server_close()
             self._server = None
+
+    def close_idle(self) -> None:
+        """Close every connection, each when no request is under way on it."""
+        for opened, answering in list(self._open.items()):
+            with answering, contextlib.suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
 
     def of(self, field: str) -> list[Request]:
         """Requests with this field."""
@@ -116,13 +122,17 @@ def _handler(gate: Gate) -> type[BaseHTTPRequestHandler]:
 
         def setup(self) -> None:
             super().setup()
-            gate._open.add(self.connection)
+            gate._open[self.connection] = threading.Lock()
 
         def finish(self) -> None:
-            gate._open.discard(self.connection)
+            gate._open.pop(self.connection, None)
             super().finish()
 
         def do_POST(self) -> None:
+            with gate._open[self.connection]:
+                self._answer()
+
+        def _answer(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             request = Request(self.path, headers, body, lambda: _forward(gate.behind, body))

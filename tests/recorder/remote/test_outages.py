@@ -407,8 +407,7 @@ def test_a_closed_idle_connection(instance: Instance, gate: Gate, server: LiveSe
     """A connection that the server closed while it was idle is opened again without a word."""
     with daglens.start_run("p", to=gate.url) as run:
         until(lambda: "RUN_START" in Told(instance, run.run_id).types, "run")
-        for opened in list(gate._open):
-            opened.shutdown(2)
+        gate.close_idle()
         with run.step("a"):
             pass
     assert Told(instance, run.run_id).status == "SUCCESS"
