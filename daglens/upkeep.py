@@ -75,7 +75,8 @@ def reproject(instance: Instance) -> int:
 class Silences:
     """How long runs have given no new sign of life, by a clock of this process that never jumps.
 
-    The storage's own clock may jump back: then the last sign of a dead recorder lies in the future for hours.
+    The storage's own clock may jump back: then the last sign of a dead recorder lies in the future for hours. Or
+    forward, as when a laptop wakes: then every recorder seems to have been silent for that long.
     """
 
     def __init__(self, steady_s: Callable[[], float]) -> None:
@@ -102,10 +103,11 @@ def reap(instance: Instance, *, watching_since_us: int | None = None, silences: 
     Each gets one RUN_FAILURE with `presumed`, whoever else reaps. A run that never had a heartbeat is left alone.
 
     Args:
-        watching_since_us: When the caller began to watch (a server: its start). Silence counts from the later of this
-            and the last sign of life, so that a server that was down presumes nothing at once.
-        silences: What the caller has seen in earlier calls. With it a run is presumed dead also when the storage's
-            clock has jumped back.
+        watching_since_us: When the caller began to watch. Silence counts from the later of this and the last sign of
+            life.
+        silences: What the caller has seen in earlier calls. With it silence counts from when the caller first saw the
+            last sign, by its own clock: so a server that was down presumes nothing at once, and no jump of the
+            storage's clock tells of a death or hides one.
     """
     presumed: list[str] = []
     seen: set[str] = set()
@@ -121,9 +123,11 @@ def reap(instance: Instance, *, watching_since_us: int | None = None, silences: 
             heard = max(run.heartbeat_at_us, head.heard_at_us if head and head.heard_at_us else 0)
             seen.add(run.run_id)
             sign = (run.heartbeat_at_us, head.heard_at_us if head else None, head.last_seq if head else 0)
-            silent_s = silences.of(run.run_id, sign) if silences is not None else 0.0
-            by_storage_us = now - max(heard, watching_since_us or 0)
-            if max(silent_s, by_storage_us / 1_000_000) <= run.heartbeat_timeout_s:
+            if silences is not None:
+                silent_s = silences.of(run.run_id, sign)
+            else:
+                silent_s = (now - max(heard, watching_since_us or 0)) / 1_000_000
+            if silent_s <= run.heartbeat_timeout_s:
                 continue
             if head is not None and (head.deleted or (head.state.status is not None and head.state.status.is_final)):
                 continue

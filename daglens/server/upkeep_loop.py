@@ -18,10 +18,9 @@ log = logging.getLogger("daglens.server")
 async def keep_up(instance: Instance, interval_s: float, metrics: Metrics | None = None) -> None:
     """Until cancelled: at once and every `interval_s` seconds re-project, reap and finish leftovers, in a thread."""
     metrics = metrics or Metrics()
-    # Silence counts from here: a server that was down presumes nothing at once (design 9). Nor does one whose storage
+    # Silence counts from what is seen here: a server that was down presumes nothing at once. Nor does one whose storage
     # was: meanwhile no recorder could give a sign of life.
-    watching_since_us: int | None = None
-    silences = upkeep.Silences(time.monotonic)
+    silences = upkeep.Silences(lambda: time.monotonic())
     finishers = [
         _Finisher(storage, instance.sections[name].clean)
         for name, storage in instance.storages.items()
@@ -29,13 +28,10 @@ async def keep_up(instance: Instance, interval_s: float, metrics: Metrics | None
     ]
     while True:
         try:
-            if watching_since_us is None:
-                watching_since_us = await asyncio.to_thread(instance.runs.now_us)
-            await asyncio.to_thread(_round, instance, watching_since_us, silences, metrics)
+            await asyncio.to_thread(_round, instance, silences, metrics)
             metrics.upkeep_rounds.labels("ok").inc()
         except Exception as error:
             metrics.upkeep_rounds.labels("failed").inc()
-            watching_since_us = None
             silences.keep(())
             log.warning("Upkeep is tried again in %g s: %s", interval_s, error)
         for finisher in finishers:
@@ -43,12 +39,12 @@ async def keep_up(instance: Instance, interval_s: float, metrics: Metrics | None
         await asyncio.sleep(interval_s)
 
 
-def _round(instance: Instance, watching_since_us: int, silences: upkeep.Silences, metrics: Metrics) -> None:
+def _round(instance: Instance, silences: upkeep.Silences, metrics: Metrics) -> None:
     healed = upkeep.reproject(instance)
     if healed:
         metrics.runs_reprojected.inc(healed)
         log.info("%d runs' rows were behind their event logs", healed)
-    for run_id in upkeep.reap(instance, watching_since_us=watching_since_us, silences=silences):
+    for run_id in upkeep.reap(instance, silences=silences):
         metrics.runs_presumed_dead.inc()
         log.warning("Run %r is presumed dead: its recorder has fallen silent", run_id)
 

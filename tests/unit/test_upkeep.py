@@ -165,6 +165,19 @@ def test_clock_that_jumped_back_hides_no_silence(instance, clock):
     assert instance.run("living").status is RunStatus.STARTED
 
 
+def test_clock_that_jumped_forward_ends_no_run(instance, clock):
+    """A laptop wakes, or a date is corrected: each recorder has a whole timeout of the watcher's own clock to speak."""
+    start(instance)
+    steady = [0.0]
+    silences = Silences(lambda: steady[0])
+    assert reap(instance, silences=silences) == []
+    clock.now += 3600 * SECOND
+    steady[0] += 59
+    assert reap(instance, silences=silences) == []
+    steady[0] += 2
+    assert reap(instance, silences=silences) == ["r"]
+
+
 def test_without_heartbeats_never_presumed(instance, clock):
     """A run whose recorder never sent a heartbeat, and one that has ended, are left alone."""
     start(instance, timeout_s=None)
