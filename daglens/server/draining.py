@@ -60,7 +60,11 @@ class DrainingServer(uvicorn.Server):
 
     async def _stop_listening(self, sockets: Sequence[socket.socket]) -> None:
         """Close the listening sockets, and take the connections that wait in them."""
-        waiting = [listening.dup() for listening in sockets]
+        waiting: list[socket.socket] = []
+        for listening in sockets:
+            # Where there is no descriptor left, those that wait are reset; the server has to end all the same.
+            with contextlib.suppress(OSError):
+                waiting.append(listening.dup())
         for server in self.servers:
             server.close()
         for listening in sockets:

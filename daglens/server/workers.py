@@ -122,6 +122,8 @@ class _Supervisor:
                 # It is the parent's to remove.
                 folder._finalizer.detach()  # type: ignore[attr-defined]
                 return Worker(number, not self._forked, Neighbours(Path(folder.name), number), pipe)
+            if self._asked and self._kill_at is None:
+                continue  # just now, by what could not be started
             self._wait(woken)
         folder.cleanup()
         raise SystemExit(self._code)
@@ -136,7 +138,14 @@ class _Supervisor:
             tells, told = os.pipe()
             # Until the handlers of the worker are its own, a request to end would set a flag that nobody there reads.
             signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNS)
-            pid = os.fork()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNS)
+                os.close(tells)
+                os.close(told)
+                self._failed(f"Worker {number} can't be started: {error.strerror}", number, 1)
+                continue
             if not pid:
                 os.close(tells)
                 return number, told
@@ -181,16 +190,20 @@ class _Supervisor:
             log.warning("%s %s; it is started again.", who, how)
             self._due[child.number] = max(now, child.started + _LEAST_BETWEEN_S)
             return
+        self._failed(f"{who} {how} before it answered", child.number, code)
+
+    def _failed(self, what: str, number: int, code: int) -> None:
+        """Try a worker that has not come to answer again, or give up."""
         self._failures += 1
         if self._ever_ready and self._failures < TRIES:
             pause_s = _FIRST_PAUSE_S * 2 ** (self._failures - 1)
-            log.warning("%s %s before it answered; it is tried again in %g s.", who, how, pause_s)
-            self._due[child.number] = now + pause_s
+            log.warning("%s; it is tried again in %g s.", what, pause_s)
+            self._due[number] = time.monotonic() + pause_s
             return
         if self._ever_ready:
-            log.error("%s %s before it answered, as %d did before it; the server ends.", who, how, TRIES - 1)
-        elif code < 0:
-            log.error("%s %s before it answered.", who, how)
+            log.error("%s, as %d did before it; the server ends.", what, TRIES - 1)
+        elif code < 0 or not self._forked:
+            log.error("%s.", what)
         self._code = code if code > 0 else 1
         self._asked = True
 

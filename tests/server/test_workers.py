@@ -47,12 +47,16 @@ class Program:
 
 
 @contextmanager
-def program(home: Path, *options: str, workers: int = 2, first_pause_s: float = 0.25) -> Iterator[Program]:
+def program(
+    home: Path, *options: str, workers: int = 2, first_pause_s: float = 0.25, first: str = ""
+) -> Iterator[Program]:
     """`daglens serve --workers`, in a process group of its own; what it says is collected.
 
-    `first_pause_s`: between two starts of a worker that fails; each pause is twice as long as the one before.
+    `first_pause_s`: between two starts of a worker that fails; each pause is twice as long as the one before. `first`:
+    what it does before all else.
     """
-    code = f"from daglens.server import workers; workers._FIRST_PAUSE_S = {first_pause_s}; import daglens.cli.__main__"
+    pause = f"from daglens.server import workers; workers._FIRST_PAUSE_S = {first_pause_s}"
+    code = f"{first}\n{pause}; import daglens.cli.__main__"
     command = [sys.executable, "-c", code, "serve", "--port", "0", "--workers", str(workers)]
     with subprocess.Popen(
         [*command, "--instance-home", str(home), *options],
@@ -285,6 +289,33 @@ def test_starts_that_go_on_failing(tmp_path: Path) -> None:
         assert all(gone(pid) for pid in workers)
     assert sum("no package no is" in line for line in running.said) == 5
     assert running.says("before it answered, as 4 did before it; the server ends.")
+    assert not running.says("Traceback")
+
+
+NO_PROCESS = """
+import errno, os
+fork, tries = os.fork, []
+def failing():
+    tries.append(os.getpid())
+    if len(tries) in FAILING:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+os.fork = failing
+"""
+
+
+def test_no_process_is_left(instance: Instance) -> None:
+    """Where the machine has no process left when a worker is to be started, it is tried again; the others answer."""
+    with program(instance.home, first_pause_s=0.02, first=NO_PROCESS.replace("FAILING", "(2, 3)")) as running:
+        ready(running)
+        assert (
+            sum("can't be started: Resource temporarily unavailable; it is tried" in line for line in running.said) == 2
+        )
+        running.process.terminate()
+        assert running.process.wait(PATIENCE_S) == 0
+    with program(instance.home, first=NO_PROCESS.replace("FAILING", "(1,)")) as running:
+        assert running.process.wait(PATIENCE_S) == 1
+    assert running.says("Worker 1 can't be started: Resource temporarily unavailable.")
     assert not running.says("Traceback")
 
 
