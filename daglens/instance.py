@@ -178,13 +178,23 @@ class Instance:
         """Add a run; see `RunStorage.add`."""
         return self.runs.add(run)
 
-    def append(self, run_id: str, drafts: Sequence[EventDraft], *, heard: bool = True) -> Appended:
+    def append(
+        self,
+        run_id: str,
+        drafts: Sequence[EventDraft],
+        *,
+        heard: bool = True,
+        through: EventLogStorage | None = None,
+    ) -> Appended:
         """Append events and bring the run row up to them; see `EventLogStorage.append`.
 
         Where the two storages share no transaction, the row is projected after the append. Should that fail, the
         events are stored all the same, and `upkeep.reproject` heals the row.
+
+        Args:
+            through: What is asked in place of the event log storage: one in front of it, that looks at its answers.
         """
-        appended = self.events.append(run_id, drafts, heard=heard)
+        appended = (self.events if through is None else through).append(run_id, drafts, heard=heard)
         if not appended.projected and any(d.event_type in et.STATUS_BY_EVENT_TYPE for d in drafts):
             try:
                 self.runs.project(run_id, appended.head.state)

@@ -252,6 +252,12 @@ class _Logs(_Checked):
             self._refuse("read", f"no bytes from {start} on of {found.size_bytes}")
         return found
 
+    def append(self, key: LogKey, io: ComputeIO, offset: int, data: bytes, *, complete: bool = False) -> int:
+        size = self._ask("append", int, lambda: self._storage.append(key, io, offset, data, complete=complete))
+        if size < offset + len(data):
+            self._refuse("append", f"{size} bytes, after {len(data)} were appended at {offset}")
+        return size
+
     def latest_attempt(self, run_id: str, step_key: str) -> int:
         if getattr(type(self._storage), "latest_attempt", None) in (None, ComputeLogManager.latest_attempt):
             # By the list, which is looked at here.

@@ -59,7 +59,7 @@ async def append(context: RequestContext, run_id: str, drafts: Sequence[EventDra
 
     def store(storage: EventLogStorage) -> Appended:
         ready = attempts.filled(storage, run_id, drafts) if any(map(attempts.is_open, drafts)) else drafts
-        return context.instance.append(run_id, ready, heard=heard)
+        return context.instance.append(run_id, ready, heard=heard, through=storage)
 
     try:
         return await context.calls.events(store)

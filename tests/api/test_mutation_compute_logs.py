@@ -233,3 +233,12 @@ async def test_an_instance_that_keeps_no_logs(api: Api) -> None:
     await create(api)
     api.logs.inner = NoOpComputeLogManager()
     assert (await append(api, 7, "abc"))["sizeBytes"] == "10"
+
+
+@pytest.mark.parametrize("told", [None, 2])
+async def test_a_storage_that_drops_bytes(api: Api, monkeypatch: pytest.MonkeyPatch, told: int | None) -> None:
+    """A plug-in by whose answer the bytes aren't all there isn't believed: its writer would go on behind them."""
+    await create(api)
+    monkeypatch.setattr(api.logs.inner, "append", lambda *given, **more: told)
+    given_input = {"runId": "r", "stepKey": "s", "ioType": "STDOUT", "offset": "0", "data": "abc"}
+    assert (await api.ask(APPEND, {"input": given_input})).codes == ["STORAGE_CONTRACT_BROKEN"]

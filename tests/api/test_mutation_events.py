@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from daglens.storage import drafts
 from daglens.storage.errors import RunFull
-from daglens.storage.records import EventQuery, EventRecord
+from daglens.storage.records import Appended, EventDraft, EventQuery, EventRecord
 from daglens.upkeep import delete_run
 from tests.api.conftest import SECRET, Api
 from tests.api.mutations import REPORT, create, event, report, send
@@ -319,6 +320,23 @@ async def test_a_run_row_that_is_away(api: Api, monkeypatch: pytest.MonkeyPatch)
     assert (answer.data, answer.codes) == (None, ["STORAGE_UNAVAILABLE"])
     again = await report(api, event("RUN_START", eventId="1"))
     assert (again["accepted"], again["duplicates"], again["run"]["status"]) == (0, 1, "STARTED")
+
+
+async def test_a_storage_that_drops_events(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in that says of a batch that part of it is stored is told from one that stored all: nothing is lost
+    without a word."""
+    await create(api)
+    store = api.events.inner.append
+
+    def forgetful(run_id: str, drafts: Sequence[EventDraft], **more: Any) -> Appended:
+        appended: Appended = store(run_id, drafts[:-1], **more)
+        return appended
+
+    monkeypatch.setattr(api.events.inner, "append", forgetful)
+    events = [event("LOG_MESSAGE", message="a"), event("LOG_MESSAGE", message="b")]
+    answer = await api.ask(REPORT, {"runId": "r", "events": events})
+    assert answer.codes == ["STORAGE_CONTRACT_BROKEN"]
+    assert "append: 2 events were sent" in answer.errors[0]["message"]
 
 
 async def test_guesses_at_secrets_are_not_confirmed(api: Api) -> None:
