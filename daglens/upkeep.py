@@ -72,6 +72,11 @@ def reproject(instance: Instance) -> int:
     return behind
 
 
+def last_heard_us(run: RunRecord, head: Head | None) -> int:
+    """When a recorder last gave a sign of life, by a heartbeat or an event; 0: never."""
+    return max(run.heartbeat_at_us or 0, head.heard_at_us if head and head.heard_at_us else 0)
+
+
 class Silences:
     """How long runs have given no new sign of life, by a clock of this process that never jumps.
 
@@ -120,7 +125,7 @@ def reap(instance: Instance, *, watching_since_us: int | None = None, silences: 
         for run in watched:
             assert run.heartbeat_timeout_s is not None and run.heartbeat_at_us is not None
             head = heads.get(run.run_id)
-            heard = max(run.heartbeat_at_us, head.heard_at_us if head and head.heard_at_us else 0)
+            heard = last_heard_us(run, head)
             seen.add(run.run_id)
             sign = (run.heartbeat_at_us, head.heard_at_us if head else None, head.last_seq if head else 0)
             if silences is not None:

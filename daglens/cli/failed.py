@@ -45,6 +45,8 @@ def failed(
         else:
             print_run(instance, found, lines)
             _print_others(instance, found)
+        if not json:
+            _print_silent(instance)
 
 
 def _print_others(instance: Instance, shown: RunRecord) -> None:
@@ -61,3 +63,24 @@ def _print_others(instance: Instance, shown: RunRecord) -> None:
         out = console()
         out.print()
         out.print(Text(f"{more} of the last 24 hours failed: daglens runs list --status FAILURE --since 1d", "yellow"))
+
+
+def _print_silent(instance: Instance) -> None:
+    """Where no server runs, nobody has presumed dead what was killed: it looks as if it were under way."""
+    from daglens.cli.output import console, counted, plain
+    from daglens.upkeep import last_heard_us, unfinished_runs
+
+    now = instance.runs.now_us()
+    page = next(iter(unfinished_runs(instance)), ())
+    heads = instance.events.heads([run.run_id for run in page])
+    silent = [
+        run
+        for run in page
+        if run.heartbeat_at_us is not None
+        and run.heartbeat_timeout_s is not None
+        and now - last_heard_us(run, heads.get(run.run_id)) > run.heartbeat_timeout_s * 1_000_000
+    ]
+    if silent:
+        which = counted(len(silent), "unfinished run")
+        text = f"{which} fell silent and may be dead; `daglens runs reap` makes failures of them."
+        console(err=True).print(f"{text} The newest: {plain(max(silent, key=lambda run: run.created_at_us).run_id)}")

@@ -150,7 +150,10 @@ def _print_failures(instance: Instance, run: RunRecord) -> None:
         out.print(Text(f"{plain(where)}: {plain_lines(event.message, '  ')}", style="red"))
         if event.event_type == et.RUN_FAILURE and repeats(event, failures.events):
             continue
-        for line in error_lines(json.loads(event.data).get("error")):
+        lines = error_lines(json.loads(event.data).get("error"))
+        if len(lines) == 1 and plain(event.message).endswith(lines[0]):
+            continue  # an error of one line, which the message ends with already
+        for line in lines:
             out.print(Text(f"  {line}"))
     for count, what, event_type in (
         (failures.more_steps, "failed step", et.STEP_FAILURE),

@@ -78,6 +78,27 @@ def test_nothing_failed(command):
     assert (answer.code, answer.err) == (1, f"daglens: No run has failed in {command.home}.\n")
 
 
+def test_a_killed_run_that_nobody_has_reaped(command):
+    """Without a server nobody presumes it dead, so it is no failure yet: that it fell silent is told, and what to do.
+    Then it is the failed run, with what its step printed."""
+    with Instance.open(home=command.home) as instance:
+        for run_id in ("alive", "dead"):
+            instance.create_run(NewRun(run_id, "p"))
+            instance.append(run_id, [EventDraft(et.RUN_START), EventDraft(et.STEP_START, "s")])
+        instance.compute_logs.append(LogKey("dead", "s"), ComputeIO.STDERR, 0, b"last words")
+        instance.heartbeat("alive", 3600)
+        instance.heartbeat("dead", 0)
+    answer = command("failed")
+    assert answer.err.startswith("No run has failed in")
+    assert "1 unfinished run fell silent and may be dead; `daglens runs reap`" in answer.err
+    assert answer.err.endswith("The newest: dead\n")
+    assert command("runs", "reap").code == 0
+    answer = command("failed")
+    assert answer.err == ""
+    assert answer.out.count("Presumed dead") == 1
+    assert "s stderr, 10 B:\n  last words\n" in answer.out
+
+
 def test_many_failures_hide_none(command):
     """However many expectations failed before it, the failed step is told; what is left out is counted. Of several runs
     that failed today the others are pointed to."""
