@@ -71,15 +71,20 @@ def locate(
     A missing folder is made, unless `make` is False.
 
     Raises:
-        InvalidHome: The folder is relative, a file stands in its place, or it can't be made.
+        InvalidHome: `home` is empty; the folder is relative, a file stands in its place, or it can't be made or looked
+            into.
     """
     if ephemeral:
         return Location(InstanceOrigin.EPHEMERAL, None)
+    if home is not None and not str(home):
+        # As of `--instance-home "$WHERE"` with nothing in it: another instance would be written to, or deleted from.
+        raise InvalidHome("--instance-home is empty. Name a folder, or leave it out.")
     named = str(home) if home is not None else (os.environ if environ is None else environ).get(HOME_VARIABLE, "")
     if named:
-        folder = _folder(named, HOME_VARIABLE if home is None else "--instance-home", make)
+        what = HOME_VARIABLE if home is None else "--instance-home"
+        folder = _folder(named, what, make)
         yaml_file = folder / YAML_NAME
-        if os.path.lexists(yaml_file):
+        if _is_there(yaml_file, what):
             return Location(InstanceOrigin.DAGSTER_YAML, folder, yaml_file)
         return Location(InstanceOrigin.DAGSTER_HOME, folder)
     if fallback is not None:
@@ -103,3 +108,17 @@ def _folder(named: str, what: str, make: bool) -> Path:
         hint = "Make it and give it to this user, or name another."
         raise InvalidHome(f"{what} is {str(folder)!r}, which can't be made: {error.strerror}. {hint}") from None
     return folder
+
+
+def _is_there(yaml_file: Path, what: str) -> bool:
+    try:
+        os.lstat(yaml_file)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        # Not a folder without the file: that is another instance, to which whoever has no token is let in.
+        raise InvalidHome(
+            f"{what} is {str(yaml_file.parent)!r}, which can't be read: {error.strerror}. So nobody can tell whether a "
+            f"{YAML_NAME} is in it. Give this user the right to look into the folder, or name another."
+        ) from None
+    return True

@@ -52,6 +52,25 @@ def test_option_stands_in_for_the_variable(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+def test_an_empty_option_is_refused(tmp_path):
+    """`--instance-home "$WHERE"` with nothing in it doesn't stand for another instance."""
+    with pytest.raises(InvalidHome, match="--instance-home is empty"):
+        locate({"DAGSTER_HOME": str(tmp_path)}, home="", fallback=tmp_path)
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_a_folder_that_can_t_be_looked_into(tmp_path, make):
+    """Where nobody can tell whether there is a dagster.yaml, none of the rules is taken for the right one: what the
+    file says of storages and access would be passed over."""
+    # Permissions mean nothing to root, who may run this; to nobody can a path be as long as this.
+    home = tmp_path / ("a" * 200)
+    while len(str(home)) < 4_085:
+        home = home / ("a" * min(200, 4_090 - len(str(home))))
+    home.mkdir(parents=True)
+    with pytest.raises(InvalidHome, match="which can't be read: File name too long"):
+        locate({"DAGSTER_HOME": str(home)}, make=make)
+
+
 @pytest.mark.parametrize("named", ["relative", "./here", "../x"])
 def test_relative_home_is_refused(named):
     """A relative home would scatter data; the error says what to write instead."""
