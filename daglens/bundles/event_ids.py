@@ -26,6 +26,8 @@ class EventIds:
         for pragma in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             self._seen.execute(f"PRAGMA {pragma}")
         self._seen.execute("CREATE TABLE seen (event_id TEXT PRIMARY KEY, seq INTEGER) WITHOUT ROWID")
+        # One transaction, never ended: nothing of it is to stay.
+        self._seen.execute("BEGIN")
 
     def take(self, run_id: str, seq: int, event: PreparedEvent) -> None:
         """The next event; see `OnEvent`.
