@@ -230,6 +230,8 @@ class Sender:
         """Send a little of everything that waits; False when nothing does."""
         with self._changed:
             self._news = False
+        if self._closing:
+            self._drop_guest()  # its own recorder may be at its end, too, and wait for it
         delivery = self._delivery
         delivery.about = self._outbox.about
         self._send_earlier()

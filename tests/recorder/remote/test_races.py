@@ -251,6 +251,23 @@ def test_a_part_that_somebody_else_keeps(
     assert capsys.readouterr().err.count("Another process is sending what process") == 1
 
 
+def test_two_ends_that_have_each_other_s_part_in_hand(
+    instance: Instance, gate: Gate, spool: SpoolFolder, box: Outbox, reached: Server
+) -> None:
+    """Neither waits for the other: what a recorder sends of another run it lets go when its own run ends."""
+    instance.create_run(NewRun("other", "p"))
+    theirs = Outbox(spool, About(gate.url, "other"), Problems())
+    theirs.append([message(1)])
+    theirs.close()
+    theirs.files.release()
+    sender = Sender(box, spool, reached, Problems())
+    while sender._guest is None:
+        sender._round()
+    sender._closing = True
+    sender._round()
+    assert [files.name for files, _ in spool.orphans()] == [theirs.files.name]
+
+
 def test_the_status_of_what_is_sent(
     instance: Instance, gate: Gate, spool: SpoolFolder, program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
