@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from psycopg2.errors import ProgramLimitExceeded
 
 from daglens.storage.errors import RunFull
 from daglens.storage.postgres import (
@@ -17,6 +16,7 @@ from daglens.storage.postgres import (
     PostgresRunStorage,
     event_reads,
 )
+from daglens.storage.postgres.database import Parameters, Rows
 from daglens.storage.postgres.run_reads import VALUE_START
 from daglens.storage.postgres.texts import text_array
 from daglens.storage.records import (
@@ -24,6 +24,7 @@ from daglens.storage.records import (
     EventDraft,
     EventFilter,
     EventQuery,
+    EventSlice,
     EventsOrder,
     NewRun,
     RunFilter,
@@ -56,28 +57,49 @@ def logged(*ids: str | None) -> list[EventDraft]:
     return [EventDraft("LOG_MESSAGE", event_id=event_id) for event_id in ids]
 
 
-def test_a_page_that_no_text_can_hold(
+def test_a_page_of_long_texts_comes_as_rows(
     database: PostgresDatabase, events: PostgresEventLogStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A page of more than a gigabyte, which the server won't gather into a text, comes row by row.
-
-    The server's word for it stands in here for a gigabyte of events.
-    """
-    events.append("r1", logged("a", None, "c"))
-    query = EventQuery("r1", limit=2)
-    (expected,) = events.read([query])
+    """A page with a text that is long for it isn't gathered by the server, which would need four times its bytes: 4 GB
+    for the largest page. It is the same page."""
+    data = {"x": "\u00fc" * 11}  # 30 bytes as JSON, 19 characters
+    events.append("r1", [EventDraft("LOG_MESSAGE", message="m" * 30), EventDraft("LOG_MESSAGE", data=data)])
     asked: list[str] = []
+    # Besides there is what tells other processes of the events.
+    database.on_message = lambda sql, parameters: asked.append(sql) if "MATERIALIZED" in sql else None
+    queries = [EventQuery("r1", limit=2, order=order) for order in EventsOrder]
+    expected = [*events.read(queries)]
+    assert not any("string_agg" in sql for sql in asked)
+    for most_bytes, gathered in ((60, True), (61, True), (59, False), (2, False), (0, False)):
+        monkeypatch.setattr(event_reads, "MAX_GATHERED_BYTES", most_bytes)
+        for query, found in zip(queries, expected, strict=True):
+            asked.clear()
+            assert [*events.read([query])] == [found]
+            assert ["string_agg" in sql for sql in asked] == ([True] if gathered else [True, False])
+    assert [len(found.events) for found in expected] == [2, 2]
+    asked.clear()
+    (whole,) = events.read([EventQuery("r1", limit=1_000_000)])
+    assert whole.events == expected[0].events
+    assert ["string_agg" in sql for sql in asked] == [False]
+
+
+def test_a_log_that_goes_while_it_is_read(
+    database: PostgresDatabase, events: PostgresEventLogStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that has to be read twice is of the second moment, its head too: no head of a log whose events are gone,
+    as if all of them had been examined."""
+    events.append("r1", logged("odd \x1e", "b"))
     read = database.read
 
-    def refuses_to_gather(template: str, parameters: object) -> object:
-        asked.append(template)
+    def goes_after(template: str, parameters: Parameters) -> Rows:
+        rows = read(template, parameters)
         if "string_agg" in template:
-            raise ProgramLimitExceeded
-        return read(template, parameters)  # type: ignore[arg-type]
+            for table in ("events", "event_steps", "event_heads"):
+                database.write(f"DELETE FROM {{s}}.{table}", {}, repeatable=True)
+        return rows
 
-    monkeypatch.setattr(database, "read", refuses_to_gather)
-    assert events.read([query]) == [expected]
-    assert len(asked) == 2 and len(expected.events) == 2
+    monkeypatch.setattr(database, "read", goes_after)
+    assert [*events.read([EventQuery("r1")])] == [EventSlice(None, [], 0, has_more=False)]
 
 
 def test_run_is_full(postgres: PostgresServer, postgres_schema: str, events: PostgresEventLogStorage) -> None:
