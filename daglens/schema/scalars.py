@@ -40,15 +40,15 @@ def format_times(times_us: Sequence[int]) -> list[str]:
     """The texts of many times, as `format_time` gives them: quick for neighbours of one minute."""
     written: list[str] = []
     add, two, three = written.append, _TWO_DIGITS, _THREE_DIGITS
-    minute_us, minute = _LAST_US + 1, ""
+    minute_us, minute, minute_long_us = 0, "", 0
     for at_us in times_us:
         micros = at_us - minute_us
-        if not 0 <= micros < _MINUTE_US:
+        if not 0 <= micros < minute_long_us:
             if not _FIRST_US <= at_us <= _LAST_US:
                 add(format_time(at_us))
                 continue
             micros = at_us % _MINUTE_US
-            minute_us = at_us - micros
+            minute_us, minute_long_us = at_us - micros, _MINUTE_US
             minute = format_time(minute_us)[: len("2026-11-22T09:30:")]
         millis = micros // 1000
         add(f"{minute}{two[millis // 1000]}.{three[millis % 1000]}{three[micros % 1000]}Z")

@@ -107,6 +107,9 @@ def test_times_no_calendar_has_are_shown_as_its_border() -> None:
     """A stored time beyond the years 1 to 9999 doesn't spoil an answer."""
     assert format_time(-(2**63)) == "0001-01-01T00:00:00.000000Z"
     assert format_time(2**63) == "9999-12-31T23:59:59.999999Z"
+    first, last = us(datetime.min.replace(tzinfo=UTC)), us(datetime.max.replace(tzinfo=UTC))
+    for at_us in (first - 1, first, last, last + 1, last + 60_000_000, last + 60_000_001):
+        assert format_times([at_us]) == format_times([at_us] * 2)[1:] == [format_time(at_us)]
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
