@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,11 +123,15 @@ class Instance:
         )
 
     def close(self) -> None:
-        """Close the storages; the folder of an ephemeral instance goes. May be called twice."""
-        for storage in (self.runs, self.events, self.compute_logs, self.artifacts):
-            storage.close()
-        if self._temporary is not None:
-            self._temporary.remove()
+        """Close the storages; the folder of an ephemeral instance goes. May be called twice.
+
+        One whose `close` raises keeps no other open; its error is raised when all have been told.
+        """
+        with ExitStack() as left:
+            if self._temporary is not None:
+                left.callback(self._temporary.remove)
+            for storage in (self.artifacts, self.compute_logs, self.events, self.runs):
+                left.callback(storage.close)
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ Apart from `load`, which reads a dagster.yaml: a recorder on an instance without
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -114,6 +115,8 @@ class LoadedConfig:
                 raise ConfigError(refused[0].file, problems)
         except BaseException:
             for storage in reversed(built.values()):
-                storage.close()
+                # What is wrong is told by the error that is under way.
+                with suppress(Exception):
+                    storage.close()
             raise
         return built

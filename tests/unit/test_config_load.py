@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from daglens.config.loaded import LoadedConfig
 from daglens.config.problems import ConfigError
 from daglens.config.secrets import Secret
 from daglens.config.settings import Limits, Retention, Settings
+from daglens.instance import Instance
 from daglens.storage.errors import StorageUnavailable
 from tests.unit.config_stubs import STUBS, load, problems_of
 
@@ -289,6 +291,26 @@ def test_every_class_that_raises_is_told_and_the_others_are_closed(tmp_path, mon
         "dagster.yaml:3: compute_logs: Logs could not be made of this configuration: RuntimeError: worse",
     ]
     assert events.closed == 1
+
+
+def test_a_storage_that_can_t_be_closed(tmp_path, monkeypatch):
+    """A plug-in whose close raises keeps no other storage open, and its error is told: where the others can be used,
+    and not in place of what is wrong with one that can't."""
+
+    def hung_up(self):
+        raise OSError("the line went dead")
+
+    load(tmp_path, STUBS)
+    monkeypatch.setattr(sys.modules["stub_storages"].Runs, "close", hung_up)
+    instance = Instance.open(home=tmp_path, environ={})
+    with pytest.raises(OSError, match="the line went dead"):
+        instance.close()
+    others: list[Any] = [instance.events, instance.compute_logs, instance.artifacts]
+    assert [storage.closed for storage in others] == [1, 1, 1]
+
+    config = load(tmp_path, STUBS.replace("class: Logs", "class: Logs, config: {fail_with: unavailable}"))
+    with pytest.raises(StorageUnavailable):
+        config.build()
 
 
 def test_storage_errors_pass_without_secrets(tmp_path):
