@@ -49,6 +49,14 @@ def test_columns_as_the_driver_gives_them(connection: sqlite3.Connection, values
             assert list(zip(numbers, texts, strict=True)) == connection.execute(source).fetchall()
 
 
+def test_many_long_texts(connection: sqlite3.Connection) -> None:
+    """Texts of a few megabytes together, and characters of four bytes among those of one, come unchanged."""
+    for texts in (["x" * 3_000_000, "", "y" * 3_000_000], ["plain", "\U0001f600\xe9", ""], [""], ["\xe9"]):
+        fill(connection, list(texts))
+        numbers, found = fetch_columns(connection, ["number"], SOURCE, (), long="value")
+        assert (list(numbers), list(found)) == ([*range(len(texts))][::-1], texts[::-1])
+
+
 def test_long_texts_are_not_written_as_json(connection: sqlite3.Connection) -> None:
     """Long texts are not made longer on their way: quoted, these would be twice as long, and too long for one text."""
     fill(connection, ['"' * 600, "\\" * 600])

@@ -48,10 +48,11 @@ def fetch_columns(
     texts = [f"json_group_array({column})" for column in columns]
     try:
         *gathered, joined = connection.execute(
-            f"SELECT {', '.join(texts)}, group_concat({long}, '{_BETWEEN}') FROM ({source}) AS page", parameters
+            f"SELECT {', '.join(texts)}, CAST(group_concat({long}, '{_BETWEEN}') AS BLOB) FROM ({source}) AS page",
+            parameters,
         ).fetchone()
         found: list[Sequence[Any]] = [loads(text) for text in gathered]
-        longs = [] if joined is None else joined.split(_BETWEEN)
+        longs = [] if joined is None else _parts(joined)
         # Texts that hold what stands between them make more of them.
         if len(longs) == len(found[0]):
             return [*found, longs]
@@ -64,6 +65,23 @@ def fetch_columns(
 
 _BETWEEN = "\x1e"
 """ASCII's record separator, which JSON text can't hold as it is."""
+_BETWEEN_BYTES = _BETWEEN.encode()
+
+
+def _parts(joined: bytes) -> list[str]:
+    if len(joined) <= _SHORT and joined.isascii():
+        return joined.decode().split(_BETWEEN)
+    # One by one: as one text, all characters of a page would be as wide as the widest of them, an emoji four bytes,
+    # which takes twice the time; and a page of 200 MB would be there three times.
+    parts, begins = [], 0
+    while (ends := joined.find(_BETWEEN_BYTES, begins)) >= 0:
+        parts.append(joined[begins:ends].decode())
+        begins = ends + 1
+    parts.append(joined[begins:].decode())
+    return parts
+
+
+_SHORT = 4 * 1024 * 1024
 
 # More than a gigabyte, which SQLite has no text for; or what the driver has its own word for.
 _TOO_MUCH = (sqlite3.DataError, UnicodeDecodeError)
