@@ -52,7 +52,9 @@ class EventColumns(Sequence[EventRecord]):
         return map(_event_of, zip(*self.columns, strict=True))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and len(self) == len(other) and list(self) == list(other)
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]
 
