@@ -75,8 +75,11 @@ class SectionReader:
         """The class that `daglens: access: authenticator:` names, if any."""
         found: Any = self._root
         for key in AUTHENTICATOR_PLACE:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return [] if found is None or found is BROKEN else self._class_at(found, AUTHENTICATOR_PLACE, AUTHENTICATOR)
+            if not isinstance(found, Mapping) or key not in found:
+                return []
+            found = found[key]
+        # An empty one isn't passed over, as other sections are: everybody would be let in.
+        return [] if found is BROKEN else self._class_at(found, AUTHENTICATOR_PLACE, AUTHENTICATOR)
 
     def settings(self) -> Any:
         """The `daglens:` section without what names a class."""

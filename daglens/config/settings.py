@@ -42,6 +42,19 @@ class Before:
         return core_schema.no_info_before_validator_function(self.change, handler(source))
 
 
+def _named(value: object) -> object:
+    """The value. Taken for an absent key, an empty one that is meant to keep people out would let them in."""
+    if value is None or value == "":
+        from pydantic_core import PydanticCustomError
+
+        raise PydanticCustomError("empty", "it is empty; give a name, or leave the key out")
+    return value
+
+
+NameOrNone = Annotated[str | None, Before(_named)]
+"""None where the key is left out, and only there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """Which finished runs are deleted by themselves: by one server at a time, oldest first. By default none.
@@ -72,8 +85,8 @@ class Access:
 
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    tokens: str | None = None
-    trusted_header: str | None = None
+    tokens: NameOrNone = None
+    trusted_header: NameOrNone = None
     trusted_proxies: tuple[str, ...] = ()
     trusted_roles: Mapping[str, Literal["viewer", "recorder", "admin"]] = field(default_factory=dict)
 
@@ -138,7 +151,7 @@ class Documents:
             over the file.
     """
 
-    manifest: str | None = None
+    manifest: NameOrNone = None
     mode: Annotated[DocumentsMode, Before(_off)] = "enforce"
 
 

@@ -273,6 +273,21 @@ def test_storages_are_made_on_demand(tmp_path):
     assert all(storage.home == tmp_path for storage in built.values())
 
 
+@pytest.mark.parametrize("value", ["", "~", '""', "{env: EMPTY}"])
+@pytest.mark.parametrize("key", ["access: {tokens: %s}", "access: {trusted_header: %s}", "documents: {manifest: %s}"])
+def test_an_empty_key_opens_no_door(tmp_path, key, value):
+    """What keeps people out isn't left out by a key that stands there with nothing behind it."""
+    (problem,) = problems_of(tmp_path, f"daglens:\n  {key % value}\n", EMPTY="")
+    assert problem.endswith(": this value is not accepted: it is empty; give a name, or leave the key out")
+
+
+def test_an_empty_authenticator_opens_no_door(tmp_path):
+    """Likewise."""
+    assert problems_of(tmp_path, "daglens:\n  access:\n    authenticator:\n") == [
+        "dagster.yaml:3: daglens.access.authenticator: must hold module, class and, where needed, config"
+    ]
+
+
 def failing(config: LoadedConfig) -> ConfigError:
     with pytest.raises(ConfigError) as refused:
         config.build()
