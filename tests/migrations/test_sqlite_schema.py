@@ -234,8 +234,10 @@ def test_file_of_every_age_is_brought_up_to_date(path: Path, revision: str) -> N
     use(path)
     assert table_names(path) == set(metadata.tables) | {"alembic_version"}
     database = SqliteDatabase(path)
-    assert SqliteRunStorage(database).changes(None, 1).position == f"{identity}-0"
-    assert SqliteRunStorage(database).lease("l", "a", 60)
+    runs = SqliteRunStorage(database)
+    runs.add(NewRun("r", "p"))
+    assert list(runs.changes(f"{identity}-0", 10).changed) == ["r"], "a position of the earlier version stays good"
+    assert runs.lease("l", "a", 60)
     database.close()
 
 
