@@ -11,10 +11,11 @@ from graphql import REMOVE, DirectiveNode, visit
 from graphql.execution.values import get_variable_values
 from graphql.language.visitor import Visitor
 
-from daglens.schema import known_operations
+from daglens.schema import event_objects, known_operations, run_objects
 from daglens.schema.compiled import execution_context, leaves, plan, plan_cache
 from daglens.schema.compiled.rows import Surprise
 from daglens.schema.event_objects import EventRows
+from daglens.schema.run_objects import TagRows
 
 Fault = Callable[[pytest.MonkeyPatch], None]
 
@@ -95,6 +96,36 @@ def places_forgotten(patch: pytest.MonkeyPatch) -> None:
         return [item for kind, _, columns in by_type for item in sound(len(columns), plans, [(kind, None, columns)])]
 
     patch.setattr(plan, "_joined", joined)
+
+
+def values_of_others(patch: pytest.MonkeyPatch) -> None:
+    """What an event holds beyond the fields of all events is that of another."""
+    patch.setattr(event_objects._EventColumns, "_of_these", lambda self, column: column[: len(self)])
+
+
+def tags_of_others(patch: pytest.MonkeyPatch) -> None:
+    """Tags of several runs, written as one list, go to other runs."""
+    sound = TagRows.joined
+    patch.setattr(TagRows, "joined", lambda parts: sound(parts[::-1]))
+
+
+def tags_cut_alike(patch: pytest.MonkeyPatch) -> None:
+    """Tags of several runs, written as one list, are cut as if each run had as many as the first."""
+    sound = plan._lists_or_rows
+
+    def lists_or_rows(of_lists: Any, plans: Any) -> Any:
+        def lists(values: Sequence[Any]) -> Any:
+            written = sound(of_lists, plans)(values)
+            return [one[: len(written[0])] for one in written] if TagRows in plans else written
+
+        return lists
+
+    patch.setattr(plan, "_lists_or_rows", lists_or_rows)
+
+
+def another_column(patch: pytest.MonkeyPatch) -> None:
+    """A field of runs that is written as stored shows another column."""
+    patch.setitem(run_objects._AS_STORED, "created_at", "updated_at_us")
 
 
 def any_text(patch: pytest.MonkeyPatch) -> None:
@@ -233,6 +264,10 @@ FAULTS: list[tuple[Fault, Focus]] = [
     (types_taken_for_the_same, Focus(("events",))),
     (conditions_overlooked, Focus(document="query Random { events { seq ... on UnknownEvent { data } } }")),
     (places_forgotten, Focus(document="query Random { events { seq ... on UnknownEvent { data } } }")),
+    (values_of_others, Focus(("events",))),
+    (tags_of_others, Focus(document="query Random { runs { tags { key value } } }")),
+    (tags_cut_alike, Focus(document="query Random { runPage { nodes { tags { key } } } }")),
+    (another_column, Focus(("runs", "runPage"))),
     (any_text, Focus(("steps",), spoilt=(7,))),
     (null_anywhere, Focus(("steps",), spoilt=(None,))),
     (large_integers, Focus(("steps",), spoilt=(2**31,))),
