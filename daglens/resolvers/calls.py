@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from daglens.resolvers.checked_storages import checked
+from daglens.resolvers.named_failures import unforeseen
 from daglens.resolvers.observing import SILENT, Observer
 from daglens.resolvers.threads import Threads
 from daglens.storage.contract import ArtifactStorage, ComputeLogManager, EventLogStorage, RunStorage, Storage
-from daglens.storage.errors import DaglensError, StorageUnavailable
+from daglens.storage.errors import DaglensError
 from daglens.storage.records import Health
 
 if TYPE_CHECKING:
@@ -90,9 +91,7 @@ class StorageCalls:
             error.args = (self.instance.sections[section].clean(str(error)),)
             raise
         except Exception as error:
-            # A client can't tell a driver's error from a plug-in's bug; the server's log has the traceback of both.
-            what = f"{section} failed in a way that its contract doesn't foresee."
-            raise StorageUnavailable(f"{what} The server's log says more.", foreseen=False) from error
+            raise unforeseen(section) from error
 
 
 def _size(storage: Storage) -> int:

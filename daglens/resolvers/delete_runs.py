@@ -12,6 +12,7 @@ from daglens.resolvers import run_filters
 from daglens.resolvers.context import RequestContext
 from daglens.resolvers.errors import InvalidFilter
 from daglens.resolvers.limits import MAX_RUNS, capped
+from daglens.resolvers.named_failures import naming
 from daglens.storage.errors import DaglensError
 from daglens.storage.records import RunFilter
 from daglens.upkeep import DeletedRun
@@ -51,7 +52,7 @@ async def delete(context: RequestContext, filter: RunFilter, limit: int, *, dry_
     limit = capped(limit, MAX_RUNS)
     found = await context.calls.runs(lambda storage: upkeep.deletable(storage, wanted, limit))
     if dry_run:
-        would_go = await context.calls.events(lambda _: upkeep.would_delete(context.instance, found.finished))
+        would_go = await context.calls.events(lambda _: upkeep.would_delete(naming(context.instance), found.finished))
         return Deletion(would_go, found.has_more, found.unfinished)
     gone: list[DeletedRun] = []
     failures: list[DaglensError] = []
@@ -73,4 +74,4 @@ async def delete(context: RequestContext, filter: RunFilter, limit: int, *, dry_
 
 async def _delete_one(context: RequestContext, run_id: str) -> DeletedRun:
     # A call per run: between two of them others get their turn, and a server that is asked to stop does.
-    return await context.calls.events(lambda _: upkeep.delete_run(context.instance, run_id))
+    return await context.calls.events(lambda _: upkeep.delete_run(naming(context.instance), run_id))

@@ -228,6 +228,23 @@ async def test_a_storage_that_is_away(stored: Api, monkeypatch: pytest.MonkeyPat
     assert len(asked) == 10
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    ("part", "section"),
+    [("logs", "compute_logs"), ("artifacts", "local_artifact_storage"), ("events", "event_log_storage")],
+)
+async def test_the_storage_that_fails_is_named(
+    api: Api, monkeypatch: pytest.MonkeyPatch, part: str, section: str, dry_run: bool
+) -> None:
+    """Where a plug-in raises what nobody foresaw, the error names its section of dagster.yaml, and no other."""
+    api.add("r", EventDraft(et.RUN_SUCCESS), tags=(("team", "core"),))
+    monkeypatch.setattr(api.logs.inner, "delete", lambda run_id: 0)
+    getattr(api, part).failure = OSError("the bucket is away")
+    answer = await api.ask(DELETE, {"filter": TEAM, "dryRun": dry_run})
+    assert answer.codes == ["STORAGE_UNAVAILABLE"]
+    assert f"{section} failed in a way" in answer.errors[0]["message"]
+
+
 async def test_two_that_delete_the_same(stored: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that somebody else deletes meanwhile counts once."""
     for number in range(2):
