@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Iterator
+from types import ModuleType
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daglens.storage.sql.whole_texts import loads
 from daglens.storage.sqlite.one_step import fetch, fetch_columns, nested
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -82,6 +86,16 @@ def test_text_that_is_no_utf_8(connection: sqlite3.Connection) -> None:
         fetch_columns(connection, ["number"], SOURCE, (), long="value")
     with pytest.raises(sqlite3.OperationalError, match="UTF-8"):
         fetch_columns(connection, ["value"], SOURCE, (), long="number")
+
+
+@pytest.mark.parametrize("module", [None, ModuleType("orjson"), orjson])
+def test_read_with_what_is_loaded(monkeypatch: pytest.MonkeyPatch, module: ModuleType | None) -> None:
+    """Texts are read whether orjson is loaded, isn't, or is being imported by another thread."""
+    if module is None:
+        monkeypatch.delitem(sys.modules, "orjson")
+    else:
+        monkeypatch.setitem(sys.modules, "orjson", module)
+    assert loads('[1, "\\u001e", null]') == [1, "\x1e", None]
 
 
 def test_nested_lists(connection: sqlite3.Connection) -> None:
