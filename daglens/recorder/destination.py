@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from daglens.instance import Instance
 from daglens.recorder.problems import Problems
 from daglens.storage.contract import LogCapture
-from daglens.storage.errors import RunConflict, RunNotFound
+from daglens.storage.errors import RunConflict, RunDeleted, RunNotFound
 from daglens.storage.log_places import LogPlace
 from daglens.storage.records import EventDraft, Head, LogKey, NewRun
 
@@ -119,6 +119,7 @@ class InstanceDestination:
         self._given = instance
         self._opened: Instance | None = None
         self._is_closed = False
+        self._deleted: set[str] = set()
         self._opener = opener
 
     @property
@@ -170,7 +171,11 @@ class InstanceDestination:
         """See Destination."""
         if self._is_closed and not drafts:
             return None
-        return self.instance.append(run_id, drafts).head
+        try:
+            return self.instance.append(run_id, drafts).head
+        except RunDeleted:
+            self._deleted.add(run_id)
+            raise
 
     def heartbeat(self, run_id: str, timeout_s: int) -> None:
         """See Destination."""
@@ -179,7 +184,10 @@ class InstanceDestination:
 
     def head(self, run_id: str) -> Head | None:
         """See Destination."""
-        return None if self._is_closed else self.instance.events.heads([run_id]).get(run_id)
+        head = None if self._is_closed else self.instance.events.heads([run_id]).get(run_id)
+        if head is not None and head.deleted:
+            self._deleted.add(run_id)
+        return head
 
     def attempts(self, run_id: str, step_key: str) -> int:
         """See Destination."""
@@ -213,6 +221,15 @@ class InstanceDestination:
     def close(self) -> None:
         """See Destination."""
         self._is_closed = True
+        self._remove_leftovers()
         opened, self._opened = self._opened, None
         if opened is not None:
             opened.close()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what was captured and written of a run after it was deleted: a step that began before the recorder
+        heard of that has made files anew."""
+        for run_id in self._deleted:
+            self.instance.compute_logs.delete(run_id)
+            self.instance.artifacts.delete(run_id)
+        self._deleted.clear()

@@ -26,6 +26,7 @@ from daglens.recorder import (
 from daglens.storage.errors import InvalidName
 from daglens.storage.log_places import machine
 from daglens.storage.records import EventDraft, NewRun, RunStatus
+from daglens.upkeep import delete_run
 from tests.recorder.conftest import Told, only_run
 
 
@@ -521,6 +522,19 @@ def test_events_of_a_deleted_run(instance, capsys):
                 pass
     assert capsys.readouterr().err.count("daglens:") == 1
     assert Told(instance, run.run_id).types == ["RUN_START"]
+
+
+def test_files_of_a_deleted_run(instance):
+    """What steps print, and write as artifacts, after their run was deleted leaves nothing behind."""
+    with start_run("p", instance=instance) as run:
+        with run.step("before"):
+            print("before")
+        delete_run(instance, run.run_id)
+        with run.step("after"):
+            print("after")
+            run.artifact_path("table.csv").write_text("1")
+    assert len(instance.compute_logs.list([run.run_id])[run.run_id]) == 0
+    assert len(instance.artifacts.list(run.run_id).artifacts) == 0
 
 
 def test_a_run_whose_id_was_deleted(instance, capsys):
