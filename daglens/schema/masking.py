@@ -1,6 +1,7 @@
 """Entries of `errors[]`: each has a code and an errorId, which the log has too; none shows what is internal."""
 
 import logging
+import re
 import traceback
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +24,8 @@ BAD_USER_INPUT = "BAD_USER_INPUT"
 _NO_MUTATIONS = "The mutation operation is not supported"
 _TOO_MANY_TOKENS = "Syntax Error: Document contains more than"
 """So graphql-core's parser says it; what a client sent never begins a message of its."""
+_WRONG_VALUE = re.compile(r"Variable '\$\w+' has invalid ", re.ASCII)
+"""What was sent for a variable, not how the document uses one, of which graphql-core tells in like words."""
 _REQUEST_WRONG = (GraphQLError, NotOfScalar, CannotGetOperationTypeError, InvalidOperationTypeError)
 _FAILURES = frozenset({INTERNAL, "STORAGE_UNAVAILABLE", "STORAGE_SCHEMA_MISMATCH", StorageContractBroken.code})
 """What the server's operator has to look at: logged as errors."""
@@ -109,8 +112,8 @@ def _told(error: GraphQLError, cause: BaseException | None) -> tuple[str, str]:
         if error.message.startswith(_NO_MUTATIONS):
             return VALIDATION_FAILED, "This server is read-only: its schema has no mutations. Ask one that isn't."
         if error.path is None:
-            variable = error.message.startswith("Variable ") or error.original_error is not None
-            return (BAD_USER_INPUT if variable else VALIDATION_FAILED), error.message
+            value = _WRONG_VALUE.match(error.message) or error.original_error is not None
+            return (BAD_USER_INPUT if value else VALIDATION_FAILED), error.message
         if error.message.startswith("Argument "):
             return BAD_USER_INPUT, error.message
     return INTERNAL, "Something went wrong in the server; its log has the details under this errorId."
