@@ -145,8 +145,9 @@ _GATHERED_AS = {
     **dict.fromkeys(("message", "data"), _TEXTS.format(_LONG_TEXTS)),
 }
 _GATHERED = ", ".join(_GATHERED_AS.get(name, _TEXTS).format(name) for name in _EVENT_COLUMNS)
-MAX_GATHERED_BYTES = 4 * 1024 * 1024
-"""Bytes that the messages, or the data, of a page that is gathered can have."""
+MAX_GATHERED_BYTES = 16 * 1024 * 1024
+"""Bytes that the messages, or the data, of a page that is gathered can have; of 1000 events each 16 KiB, so that a
+stack or two don't have a page read twice."""
 _MOST_GATHERED = 10_000
 """Events of such a page: more than any answer of a server has."""
 
