@@ -143,6 +143,18 @@ def test_a_clock_that_jumps(instance: Instance, monkeypatch: pytest.MonkeyPatch)
     assert ids(instance) == []
 
 
+def test_a_clock_that_jumps_ends_the_lease_too(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever takes over since the lease of another server ended by the jump doesn't believe it either."""
+    clock = Clock(instance.runs.now_us())
+    for storage in (instance.runs, instance.events):
+        monkeypatch.setattr(storage, "_clock", clock)
+    add(instance, "young", 1)
+    one, other = Keeper(instance, MONTH, bounds()), Keeper(instance, MONTH, bounds())
+    assert (one.work(), other.work()) == (Round.DONE, Round.NOT_OURS)
+    clock.advance_days(365)
+    assert (other.work(), ids(instance)) == (Round.DONE, ["young"])
+
+
 # ------------------------------------------------------------ rounds
 
 
