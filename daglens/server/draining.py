@@ -50,6 +50,7 @@ class DrainingServer(uvicorn.Server):
         state.default_headers = [*state.default_headers, (b"connection", b"close")]
         await self._stop_listening(sockets or ())
         await self._take_last_requests()
+        self._let_go_of_idle()
         await super().shutdown(sockets)
         # Clients that don't read have had their time; what is still to be written to them would hold the loop for ever.
         for connection in list(self.server_state.connections):
@@ -107,6 +108,15 @@ class DrainingServer(uvicorn.Server):
         for task in self._accepting:
             task.cancel()
 
+    def _let_go_of_idle(self) -> None:
+        """With TLS a client has to agree to the end of its connection. One that keeps it for later, and reads nothing
+        meanwhile, as pools of Python's clients do, would hold up the server for all the time there is."""
+        loop = asyncio.get_running_loop()
+        for connection in self.server_state.connections if self.config.is_ssl else ():
+            transport = connection.transport
+            if hasattr(connection, "cycle") and _may_ask(connection) and not transport.is_closing():
+                loop.call_later(_LAST_WORDS_S, _end_written, transport)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take SIGTERM and SIGINT as requests to end. uvicorn would raise them again once it has ended, and SIGTERM
@@ -120,6 +130,11 @@ class DrainingServer(uvicorn.Server):
         finally:
             for sign, handler in before.items():
                 signal.signal(sign, handler)
+
+
+def _end_written(transport: Any) -> None:
+    if not transport.get_write_buffer_size():
+        transport.abort()
 
 
 def _may_ask(connection: Any) -> bool:

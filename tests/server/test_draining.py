@@ -6,10 +6,12 @@ import asyncio
 import json
 import logging
 import socket as sockets
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +23,10 @@ from websockets.uri import parse_uri
 from daglens.instance import Instance
 from daglens.server.app import create_app
 from daglens.server.draining import DrainingServer
-from daglens.server.serve import listen, make_server, url_of
+from daglens.server.serve import TlsFiles, listen, make_server, url_of
 from daglens.server.settings import ServerSettings
 from daglens.testing.faults import hanging
+from tests.access.test_program import certificate as certificate
 from tests.live.conftest import QUICK
 from tests.server.conftest import PATIENCE_S, TRANSPORT, create
 from tests.server.test_processes import connection_to
@@ -63,7 +66,9 @@ class Stoppable:
 
 
 @contextmanager
-def stoppable(instance: Instance, drain_s: float = 10.0, *, read_only: bool = False) -> Iterator[Stoppable]:
+def stoppable(
+    instance: Instance, drain_s: float = 10.0, *, read_only: bool = False, tls: ssl.SSLContext | None = None
+) -> Iterator[Stoppable]:
     """A server of an instance; it has ended after the block."""
     listening = listen("127.0.0.1", 0)
     settings = ServerSettings(live=QUICK, drain_s=drain_s, read_only=read_only)
@@ -74,7 +79,7 @@ def stoppable(instance: Instance, drain_s: float = 10.0, *, read_only: bool = Fa
         loops.append(asyncio.get_running_loop())
         ready.set()
 
-    server = make_server(create_app(instance, settings), settings, ready=note)
+    server = make_server(create_app(instance, settings), settings, ready=note, tls=tls)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     url = url_of(listening)
     thread.start()
@@ -131,6 +136,22 @@ def test_whoever_says_nothing_is_not_waited_for(instance: Instance) -> None:
             ask(other)
         running.stop()
         assert all_of(silent) == b""
+        running.thread.join(PATIENCE_S / 2)
+        assert not running.thread.is_alive()
+
+
+def test_who_keeps_tls_and_does_not_read_is_not_waited_for(instance: Instance, certificate: tuple[str, str]) -> None:
+    """A client that keeps its connection for later, and so doesn't see that its TLS ends, holds up the end for a moment
+    only."""
+    cert, key = map(Path, certificate)
+    trusting = ssl.create_default_context(cafile=cert)
+    tls = TlsFiles(cert, key).context()
+    with ExitStack() as opened:
+        running = opened.enter_context(stoppable(instance, drain_s=PATIENCE_S, tls=tls))
+        connection = opened.enter_context(connection_to(running.url))
+        kept = opened.enter_context(trusting.wrap_socket(connection, server_hostname="127.0.0.1"))
+        ask(kept)
+        running.stop()
         running.thread.join(PATIENCE_S / 2)
         assert not running.thread.is_alive()
 
