@@ -272,8 +272,8 @@ class EventWriter:
         thread = threading.get_ident()
         if thread in self._draining:
             return False  # what it is sending has led to another event, as a storage that logs does: that comes next
-        self._draining.add(thread)
         try:
+            self._draining.add(thread)
             while self._queue:
                 if not self._send_next():
                     return False

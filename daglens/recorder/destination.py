@@ -221,10 +221,12 @@ class InstanceDestination:
     def close(self) -> None:
         """See Destination."""
         self._is_closed = True
-        self._remove_leftovers()
-        opened, self._opened = self._opened, None
-        if opened is not None:
-            opened.close()
+        try:
+            self._remove_leftovers()
+        finally:
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                opened.close()
 
     def _remove_leftovers(self) -> None:
         """Remove what was captured and written of a run after it was deleted: a step that began before the recorder

@@ -88,7 +88,7 @@ class Interrupter:
         self._thread_id = threading.get_ident()
         self._in_main = threading.current_thread() is threading.main_thread()
         self._loop, self._task = _running_task()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a program's own handler of a signal may end the run
         self._armed = False
         self._families: Families | None = None
         self.asked = EndAsked()
@@ -117,20 +117,25 @@ class Interrupter:
             if not self._armed or self.asked.is_set():
                 return
             self._families = Families()
-            if self._task is not None and self._loop is not None:
-                # RuntimeError: the loop is closed.
-                with contextlib.suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._task.cancel, "The run was asked to end.")
-            elif self._in_main:
-                _sigterm.raise_in_main(self._thread_id)
-            else:
-                _raise_in_thread(self._thread_id)
-            # Last: who is woken by it would be interrupted once more, while it ends a step or the run.
-            self.asked.set()
+            try:
+                self._deliver()
+            finally:  # where it is raised here, in a forked child for one, it is raised once, too
+                # Last: who is woken by it would be interrupted once more, while it ends a step or the run.
+                self.asked.set()
+
+    def _deliver(self) -> None:
+        if self._task is not None and self._loop is not None:
+            # RuntimeError: the loop is closed.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._task.cancel, "The run was asked to end.")
+        elif self._in_main:
+            _sigterm.raise_in_main(self._thread_id)
+        else:
+            _raise_in_thread(self._thread_id)
 
     def start_in_child(self) -> None:
         """After a fork, in the child: another thread may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
 
 def _running_task() -> tuple[Any, Any]:

@@ -65,7 +65,7 @@ class Recording:
         self._canceled_unbegun = False
         self._attempts: dict[str, int] = {}
         self._open_steps: list[Step] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a program's own handler of a signal may end the run
         self._shared_key = LogKey(run_id, PROCESS_STEP_KEY)
         self._shared_files: LogCapture | None = None
         self._told_shared = 0
@@ -276,7 +276,7 @@ class Recording:
 
     def start_in_child(self) -> None:
         """After a fork, in the child: it may record steps of its own, but the run is the parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.problems.forget_lock()
         self._pulse = None
 

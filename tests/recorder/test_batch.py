@@ -411,6 +411,27 @@ def test_what_is_asked_needs_no_thread(monkeypatch):
     assert asked
 
 
+def test_ctrl_c_before_a_forked_child_sends(storage):
+    """Where whoever records also sends: Ctrl-C on the way to it doesn't keep back what comes later."""
+    writer = EventWriter(storage.append, Problems())
+    writer.start_in_child()
+
+    class Interrupted(set[int]):
+        came = False
+
+        def add(self, thread: int) -> None:
+            super().add(thread)
+            if not self.came:
+                self.came = True
+                raise KeyboardInterrupt
+
+    writer._draining = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        writer.add(say(1))
+    writer.add(say(2))
+    assert storage.messages == ["1", "2"]
+
+
 def test_an_event_of_the_storage_itself(storage):
     """In a forked child, where whoever records also sends: a storage that logs while it appends, to a handler that
     records, holds nobody up. Its event comes next."""

@@ -146,6 +146,42 @@ def test_a_request_reaches_a_pause_once(instance: Instance, monkeypatch: pytest.
     assert Told(instance, recorded.run_id).types[-2:] == ["STEP_FAILURE", "RUN_CANCELED"]
 
 
+def test_a_request_that_the_thread_itself_delivers(instance: Instance) -> None:
+    """It is raised once: in a forked child, say, which hears of it from each event that it stores."""
+    recorded = start_run("p", instance=instance)
+    child = os.fork()
+    if child == 0:
+        came = 0
+        for _ in range(3):
+            try:
+                recorded._interrupter.interrupt()
+            except KeyboardInterrupt:
+                came += 1
+        os._exit(came)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    recorded.finish()
+
+
+HANDLED = """
+import signal
+import daglens
+
+signal.alarm(60)  # who waits for ever ends by it
+run = daglens.start_run("p", run_id="r")
+signal.signal(signal.SIGUSR1, lambda number, frame: run.finish("canceled"))
+run._recording._is_new = False  # the storage is asked for earlier attempts, and takes its time
+run._recording._attempts_in_log = lambda key: signal.raise_signal(signal.SIGUSR1) or 0
+with run.step("a"):
+    pass
+"""
+
+
+def test_a_handler_that_ends_the_run_while_a_step_begins(program, local) -> None:
+    """A program's own handler of a signal may call `finish` there, too: it doesn't wait for its own thread."""
+    assert program.run(HANDLED).returncode == 0
+    assert Told(local, "r").status == "CANCELED"
+
+
 def test_a_fork_while_a_request_is_on_its_way(instance: Instance) -> None:
     """A forked child, in which nobody delivers it, doesn't wait for that for ever."""
     recorded = start_run("p", instance=instance)

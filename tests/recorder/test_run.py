@@ -23,6 +23,7 @@ from daglens.recorder import (
     current_step,
     start_run,
 )
+from daglens.recorder.destination import InstanceDestination
 from daglens.storage.errors import InvalidName
 from daglens.storage.log_places import machine
 from daglens.storage.records import EventDraft, NewRun, RunStatus
@@ -569,3 +570,29 @@ def test_an_own_instance_is_closed(tmp_path, monkeypatch):
         pass
     with Instance.open(home=tmp_path / "home") as instance:
         assert Told(instance, run.run_id).status == "SUCCESS"
+
+
+def test_an_own_instance_is_closed_whatever_its_storages_do(tmp_path, monkeypatch):
+    """Also when what a deleted run has left can't be removed."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    run = start_run("p")
+    destination = run._recording.destination
+    assert isinstance(destination, InstanceDestination)
+    opened = destination.instance
+    closed: list[Instance] = []
+    close = Instance.close
+
+    def told(instance: Instance) -> None:
+        closed.append(instance)
+        close(instance)
+
+    monkeypatch.setattr(Instance, "close", told)
+
+    def refuse(logs: object, run_id: str) -> None:
+        raise PermissionError("not yours")
+
+    delete_run(opened, run.run_id)
+    monkeypatch.setattr(type(opened.compute_logs), "delete", refuse)
+    run.event("A")
+    run.finish()
+    assert closed == [opened]

@@ -205,8 +205,9 @@ class RemoteDestination:
                 self._outbox = self._sender = None
             if self._room is not None:
                 self._room.end()
-        if self._closing is not None:
-            self._finish(*self._closing)
+        closing = self._closing  # another thread that ends the run may be done with it meanwhile
+        if closing is not None:
+            self._finish(*closing)
             self._closing = None
 
     def _finish(self, box: Outbox, sender: Sender | None) -> None:
