@@ -7,10 +7,11 @@ import typer
 from daglens.cli.options import InstanceHome, Json, LogLines, newest_run, open_instance
 from daglens.cli.run_filters import Before, Pipelines, Since, Tags, run_filter
 from daglens.instance import Instance
-from daglens.storage.records import RunFilter, RunRecord, RunStatus
+from daglens.storage.records import RunFilter, RunParts, RunRecord, RunStatus
 
 _DAY_US = 86_400_000_000
 _COUNTED_TO = 100
+_LOOKED_AT = 500
 
 
 def register(app: typer.Typer) -> None:
@@ -68,10 +69,11 @@ def _print_others(instance: Instance, shown: RunRecord) -> None:
 def _print_silent(instance: Instance) -> None:
     """Where no server runs, nobody has presumed dead what was killed: it looks as if it were under way."""
     from daglens.cli.output import console, counted, plain
-    from daglens.upkeep import last_heard_us, unfinished_runs
+    from daglens.upkeep import UNFINISHED, last_heard_us
 
     now = instance.runs.now_us()
-    page = next(iter(unfinished_runs(instance)), ())
+    # The newest: older ones may be many that never end, whom nobody asks about any more.
+    page = instance.runs.page(RunFilter(statuses=UNFINISHED), limit=_LOOKED_AT, parts=RunParts.NONE).runs
     heads = instance.events.heads([run.run_id for run in page])
     silent = [
         run
@@ -83,4 +85,4 @@ def _print_silent(instance: Instance) -> None:
     if silent:
         which = counted(len(silent), "unfinished run")
         text = f"{which} fell silent and may be dead; `daglens runs reap` makes failures of them."
-        console(err=True).print(f"{text} The newest: {plain(max(silent, key=lambda run: run.created_at_us).run_id)}")
+        console(err=True).print(f"{text} The newest: {plain(silent[0].run_id)}")

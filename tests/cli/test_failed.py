@@ -99,6 +99,17 @@ def test_a_killed_run_that_nobody_has_reaped(command):
     assert "s stderr, 10 B:\n  last words\n" in answer.out
 
 
+def test_a_killed_run_behind_many_that_never_end(command):
+    """Of very many unfinished runs the newest are looked at: what was killed last night isn't hidden by old ones."""
+    with Instance.open(home=command.home) as instance:
+        for n in range(500):
+            instance.create_run(NewRun(f"old{n}", "p", created_at_us=START + n))
+        instance.create_run(NewRun("dead", "p"))
+        instance.append("dead", [EventDraft(et.RUN_START)])
+        instance.heartbeat("dead", 0)
+    assert command("failed").err.endswith("The newest: dead\n")
+
+
 def test_many_failures_hide_none(command):
     """However many expectations failed before it, the failed step is told; what is left out is counted. Of several runs
     that failed today the others are pointed to."""
