@@ -114,8 +114,8 @@ def _tell_unreadable(folder: SpoolFolder) -> int:
     paths = list(folder.unreadable())
     for path in paths:
         typer.echo(
-            f"daglens: {path} holds what was recorded, but not for which server: its about.json is damaged, or of a "
-            "newer daglens. It stays until you mend or remove it.",
+            f"daglens: {path} holds what was recorded, but not for which server: its about.json is damaged, of a "
+            "newer daglens, or another user's. It stays until you mend or remove it.",
             err=True,
         )
     return len(paths)

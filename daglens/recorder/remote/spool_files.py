@@ -198,8 +198,11 @@ class SpoolFiles:
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether it says what it is for in a way that this version can't read: a newer one's, or damaged."""
-        return (self.path / "about.json").exists() and self.about() is None
+        """Whether nobody here can tell what it is for: it is a newer version's, damaged, or another user's."""
+        try:
+            return (self.path / "about.json").exists() and self.about() is None
+        except PermissionError:  # a `sudo` of this user may have made it
+            return True
 
     def sync_about(self) -> None:
         """Bring what the spool is for, and its place in the folders, through a power cut: without them what it holds

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -183,6 +185,30 @@ def test_what_is_no_spool_is_left_alone(spool: SpoolFolder, about: About) -> Non
     os.utime(spool.runs / "empty", (0, 0))
     assert list(spool.spools()) == []
     assert not (spool.runs / "empty").exists(), "what a killed process left long ago goes"
+
+
+def test_a_spool_that_belongs_to_somebody_else(
+    spool: SpoolFolder, box: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that a `sudo` of the same user has left, say, can't be looked into; it hinders nobody, and is told of."""
+    (spool.runs / "0-theirs").mkdir()
+    read_bytes, stat = Path.read_bytes, Path.stat
+
+    def is_theirs(path: Path) -> bool:
+        return path.parent.name == "0-theirs"
+
+    def refused(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Path, **more: Any) -> Any:
+            if is_theirs(path):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(path, **more)
+
+        return call
+
+    monkeypatch.setattr(Path, "read_bytes", refused(read_bytes))
+    monkeypatch.setattr(Path, "stat", refused(stat))
+    assert [about.run_id for _, about in spool.spools()] == ["r"]
+    assert list(spool.unreadable()) == [spool.runs / "0-theirs"]
 
 
 @pytest.mark.parametrize("text", ["", "{torn", '{"url": "http://u", "run_id": "r", "of_a_newer_version": 1}'])
