@@ -248,7 +248,8 @@ class Run:
         try:
             self._go_on_ending(ending, error)
         except KeyboardInterrupt:  # Ctrl-C or SIGTERM, which may come at any line, don't take the run's end away
-            self._go_on_ending(ending, error)
+            if self._is_ours():
+                self._go_on_ending(ending, error)
             raise
 
     def _go_on_ending(self, ending: Callable[[], Ending], error: BaseException | None) -> None:
@@ -260,10 +261,14 @@ class Run:
 
     def _is_open(self) -> bool:
         """False when there is nothing to end: it has ended, or this is a forked child."""
-        if self._pid != os.getpid():
+        if not self._is_ours():
             self._recording.flush()
             return False
         return not self._finished
+
+    def _is_ours(self) -> bool:
+        """False in a forked child."""
+        return self._pid == os.getpid()
 
     def _closed(self) -> None:
         self._finished = True
@@ -313,7 +318,7 @@ class Run:
         return Ending.CANCELED if ending is Ending.FAILURE and self._interrupter.asked.is_set() else ending
 
     def _at_exit(self) -> None:
-        if self._pid != os.getpid() or self._finished:
+        if not self._is_ours() or self._finished:
             return
         # What ended the program without a caller is kept here by the interpreter.
         error = getattr(sys, "last_value", None)
@@ -336,7 +341,8 @@ class Run:
         try:
             self._end(error)
         except KeyboardInterrupt:
-            self._end(error)  # where it came before anything else
+            if self._is_ours():
+                self._end(error)  # where it came before anything else
             # Ctrl-C ended the wait of this end. What ends the program already, a first Ctrl-C or an exit code, goes on.
             if error is None or isinstance(error, Exception):
                 raise

@@ -162,6 +162,25 @@ def test_a_request_that_the_thread_itself_delivers(instance: Instance) -> None:
     recorded.finish()
 
 
+def test_ctrl_c_at_the_end_of_a_forked_child(instance: Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose storage hangs: one is enough, since only the parent's end is to be told all the same."""
+    recorded = start_run("p", instance=instance)
+    flushes = 0
+
+    def flush() -> None:
+        nonlocal flushes
+        flushes += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recorded._recording, "flush", flush)
+    monkeypatch.setattr(recorded, "_pid", 0)
+    with pytest.raises(KeyboardInterrupt), recorded:
+        pass
+    assert flushes == 1
+    monkeypatch.undo()
+    recorded.finish()
+
+
 HANDLED = """
 import signal
 import daglens
