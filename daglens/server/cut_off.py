@@ -31,6 +31,10 @@ class CutOff:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
+        if scope["type"] == "lifespan":
+            # Cancelled where somebody won't wait for the end, and nobody sends it anything any more.
+            await self._app(scope, receive, send)
+            return
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:

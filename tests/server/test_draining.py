@@ -192,6 +192,17 @@ def test_a_request_that_takes_too_long(instance: Instance, caplog: pytest.LogCap
     assert f"errorId {error['extensions']['errorId']}" in caplog.text
 
 
+def test_who_asks_twice_is_not_kept_waiting(instance: Instance) -> None:
+    """A second Ctrl-C ends the server at once, whatever is under way."""
+    head = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    with stoppable(instance, drain_s=PATIENCE_S) as running, connection_to(running.url) as client:
+        client.sendall(head)
+        running.stop()
+        running.server.force_exit = True
+        running.thread.join(PATIENCE_S / 2)
+        assert not running.thread.is_alive()
+
+
 def test_a_download_that_is_not_read(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
     """An answer that has begun is cut off so that its client notices: it is shorter than it said. No traceback."""
     create(instance)
