@@ -208,17 +208,16 @@ class Sender:
         while not self._is_over():
             try:
                 moved = self._round()
+                pause_s = self._pace.first_pause_s
+                self._went_well()
+                if not moved and not self._rest():
+                    break
             except RunGone as error:
                 self._stop(str(error))
                 return
             except Exception as error:  # any: what went wrong here must not end the recording without a word
                 if not self._is_over():
                     pause_s = self._failed(error, pause_s)
-                continue
-            pause_s = self._pace.first_pause_s
-            self._went_well()
-            if not moved and not self._rest():
-                break
         self._drop_guest()
         self._server.close()
 

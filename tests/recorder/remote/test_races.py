@@ -251,6 +251,20 @@ def test_a_part_that_somebody_else_keeps(
     assert capsys.readouterr().err.count("Another process is sending what process") == 1
 
 
+def test_a_look_for_parts_that_fails(part_in_hand: Part, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again, as all that the sender does: its thread doesn't end, and the run's end goes on."""
+    sender, let_go = part_in_hand
+    waits_for_parts = sender._waits_for_parts
+
+    def fails_once() -> bool:
+        monkeypatch.setattr(sender, "_waits_for_parts", waits_for_parts)
+        let_go()
+        raise OSError("the disk has hiccups")
+
+    monkeypatch.setattr(sender, "_waits_for_parts", fails_once)
+    assert sender.finish(PATIENCE_S, PATIENCE_S)
+
+
 def test_two_ends_that_have_each_other_s_part_in_hand(
     instance: Instance, gate: Gate, spool: SpoolFolder, box: Outbox, reached: Server
 ) -> None:
