@@ -48,6 +48,8 @@ class CutOff:
                 answer = refusal(503, ServerStopping.code, _MESSAGE, headers=headers)
                 await refuse(scope, receive, send, answer)
                 return
+            if scope["type"] == "websocket" and record is not None and record.status is not None:
+                return  # its end has come already, and nothing comes behind it
             # To return earlier would be taken for the answer's end. The server ends the connection soon.
             while (await receive())["type"] not in _DISCONNECTS:
                 pass

@@ -22,9 +22,11 @@ from websockets.uri import parse_uri
 
 from daglens.instance import Instance
 from daglens.server.app import create_app
+from daglens.server.cut_off import CutOff
 from daglens.server.draining import DrainingServer
 from daglens.server.serve import TlsFiles, listen, make_server, url_of
 from daglens.server.settings import ServerSettings
+from daglens.server.telemetry.request import begin_request
 from daglens.testing.faults import hanging
 from tests.access.test_program import certificate as certificate
 from tests.live.conftest import QUICK
@@ -201,6 +203,31 @@ def test_who_asks_twice_is_not_kept_waiting(instance: Instance) -> None:
         running.server.force_exit = True
         running.thread.join(PATIENCE_S / 2)
         assert not running.thread.is_alive()
+
+
+async def test_a_socket_whose_client_has_gone_is_not_waited_for() -> None:
+    """What is still tidied up behind a socket when the server stops ends with its cancellation: its client's end has
+    been told, and isn't told a second time."""
+    told: asyncio.Queue[Any] = asyncio.Queue()
+    told.put_nowait({"type": "websocket.disconnect", "code": 1001})
+    tidying, stopping = asyncio.Event(), asyncio.Event()
+    scope: dict[str, Any] = {"type": "websocket", "path": "/graphql", "headers": [], "client": None}
+    record = begin_request(scope)
+
+    async def socket(scope: Any, receive: Any, send: Any) -> None:
+        record.status = (await receive())["code"]
+        tidying.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    task = asyncio.create_task(CutOff(socket, stopping=stopping)(scope, told.get, send))
+    await tidying.wait()
+    stopping.set()
+    task.cancel()
+    async with asyncio.timeout(PATIENCE_S):
+        await task
 
 
 def test_a_download_that_is_not_read(instance: Instance, caplog: pytest.LogCaptureFixture) -> None:
