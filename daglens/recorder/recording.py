@@ -257,10 +257,10 @@ class Recording:
 
     def close(self, timeout_s: float) -> None:
         """Send the rest, waiting that long for a storage that fails, and give everything back. Ctrl-C ends the waits
-        at once, and goes on to the caller when all is done."""
+        at once, and goes on to the caller when all is done; so does what a handler of the program's own raises."""
         try:
             self._close(timeout_s)
-        except KeyboardInterrupt:
+        except BaseException:
             self.hurry()
             self._close(HURRIED_S)
             raise

@@ -181,6 +181,34 @@ def test_ctrl_c_at_the_end_of_a_forked_child(instance: Instance, monkeypatch: py
     recorded.finish()
 
 
+EXITING = """
+import os, signal, sys, time
+import daglens
+import daglens.recorder.run
+
+signal.alarm(60)  # who waits on ends by it
+daglens.recorder.run.END_WAIT_S = 3600.0
+run = daglens.start_run("p")
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
+writer = run._recording._writer
+writer._urgent = 0
+
+def hang(drafts):
+    while not writer._urgent:  # until the end waits
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3600)
+
+writer._send = hang
+run.finish()
+"""
+
+
+def test_a_handler_that_exits_while_the_end_waits(program, local) -> None:
+    """A program's own handler of SIGTERM, which exits, ends the wait for a storage that hangs, as Ctrl-C does."""
+    assert program.run(EXITING).returncode == 143
+
+
 HANDLED = """
 import signal
 import daglens
