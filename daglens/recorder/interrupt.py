@@ -105,7 +105,7 @@ class Interrupter:
             self._armed = False
             if self.asked.is_set() and self._task is None and not self._in_main:
                 # The thread may have seen `asked` itself, and the exception be still on its way.
-                _raise_in_thread(self._thread_id, None)
+                _take_back(self._thread_id)
             families, self._families = self._families, None
         _sigterm.give_back(self)
         if families is not None:
@@ -151,11 +151,33 @@ def _running_task() -> tuple[Any, Any]:
 
 
 def _raise_in_thread(thread_id: int, kind: type[BaseException] | None = RunTerminated) -> None:
-    """Raise an exception of this kind there; None: take back one that isn't raised yet."""
+    """Raise an exception of this kind there; None: not the one that isn't raised yet."""
     import ctypes
 
     raised = None if kind is None else ctypes.py_object(kind)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), raised)
+
+
+class _TakenBack(BaseException):
+    """Stands in for an exception that was taken back."""
+
+
+def _take_back(thread_id: int) -> None:
+    """Take back what is to be raised in a thread and isn't raised yet."""
+    _raise_in_thread(thread_id, None)
+    # Until 3.13 CPython then looks for it at each call, for ever, and under a profiler or debugger looks for it in
+    # place of going on. That ends when something is raised: here, now.
+    try:
+        _raise_in_thread(threading.get_ident(), _TakenBack)
+        while True:
+            pass
+    except _TakenBack:
+        return
+    except BaseException:  # Ctrl-C came first
+        with contextlib.suppress(_TakenBack):
+            while True:
+                pass
+        raise
 
 
 class _Sigterm:

@@ -18,7 +18,7 @@ import pytest
 
 from daglens.instance import Instance
 from daglens.recorder import Run, interrupt, pulse, recording, run, start_run, step
-from tests.recorder.conftest import Told, runs_of
+from tests.recorder.conftest import Told, finished, runs_of
 
 ENDS = frozenset(module.__file__ for module in (interrupt, pulse, recording, run, step))
 
@@ -251,3 +251,40 @@ def test_a_fork_while_a_request_is_on_its_way(instance: Instance) -> None:
     holder.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     recorded.finish()
+
+
+PROFILED = """
+import sys, threading
+from daglens.recorder.interrupt import Interrupter, RunTerminated
+
+def work():
+    interrupter = Interrupter()
+    interrupter.arm()
+    asking = threading.Thread(target=interrupter.interrupt)
+    try:
+        asking.start()
+        asking.join()
+        interrupter.asked.wait(60)
+        interrupter.disarm()
+    except RunTerminated:
+        interrupter.disarm()
+    for _ in range(1000):
+        pass
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+calls = []
+sys.setprofile(lambda frame, what, argument: calls.append(what))
+(lambda: None)()
+sys.setprofile(None)
+print("profiled", "call" in calls)
+"""
+
+
+def test_a_profiler_after_a_termination(program) -> None:
+    """Once a run that was asked to end in a thread has ended, profilers and debuggers work, and nothing is raised any
+    more."""
+    child = program.start(PROFILED)
+    done = finished(child)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "profiled True\n", "")
