@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from daglens.instance import Instance
+from daglens.recorder.problems import Problems
 from daglens.recorder.remote import destination
+from daglens.recorder.remote.outbox import Outbox
 from daglens.recorder.remote.sender import SenderPace
+from daglens.recorder.remote.spool_files import About
 from daglens.recorder.remote.spool_folder import SPOOL_VARIABLE, SpoolFolder
 from daglens.testing.server import LiveServer, serve_in_thread
 from tests.recorder.conftest import PATIENCE_S, Told
@@ -70,3 +73,12 @@ def gate(server: LiveServer) -> Iterator[Gate]:
     """A gate in front of the server."""
     with gate_to(server.url) as opened:
         yield opened
+
+
+@pytest.fixture
+def box(spool: SpoolFolder, about: About) -> Iterator[Outbox]:
+    """An outbox of the run that a test's `about` tells of, whose files of events are short."""
+    made = Outbox(spool, about, Problems(), segment_bytes=2_000)
+    yield made
+    made.close()
+    made.files.release()

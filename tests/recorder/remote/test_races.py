@@ -39,15 +39,6 @@ def about(gate: Gate) -> About:
 
 
 @pytest.fixture
-def box(spool: SpoolFolder, about: About) -> Iterator[Outbox]:
-    """An outbox of that run, whose files of events are short."""
-    made = Outbox(spool, about, Problems(), segment_bytes=2_000)
-    yield made
-    made.close()
-    made.files.release()
-
-
-@pytest.fixture
 def reached(gate: Gate) -> Iterator[Server]:
     """The server, as a recorder reaches it."""
     server = Server(GraphQLConnection(ServerAddress.parse(gate.url), Token.none()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 from daglens.cli.app import app
 from daglens.instance import Instance
 from daglens.recorder.drafts import draft
-from daglens.recorder.problems import Problems
 from daglens.recorder.remote.address import Token
 from daglens.recorder.remote.flush import flush, waiting
 from daglens.recorder.remote.operations import run_input
@@ -36,15 +35,6 @@ from tests.recorder.remote.gate import Gate
 def about(gate: Gate) -> About:
     """What a spool of the run `r` says."""
     return About(gate.url, "r", create=run_input(NewRun("r", "p", created_at_us=1)), process_id=os.getpid())
-
-
-@pytest.fixture
-def box(spool: SpoolFolder, about: About) -> Iterator[Outbox]:
-    """An outbox of that run, whose files of events are short."""
-    made = Outbox(spool, about, Problems(), segment_bytes=2_000)
-    yield made
-    made.close()
-    made.files.release()
 
 
 def fill(box: Outbox, count: int, start: int = 0) -> None:
